@@ -1,0 +1,12 @@
+"""The recurrent loop, for every array library: iterate a step function over the time dimension.
+
+The arrays that are passed in decide which library runs the loop: anything that follows the Python
+array API standard.
+"""
+
+from arrayrnn._rnn import rnn
+from arrayrnn._typing import StepFunction
+
+__all__ = ["StepFunction", "__version__", "rnn"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,104 @@
+"""Taking timesteps out of arrays, block by block.
+
+Slicing timesteps one by one makes backward quadratic in time on PyTorch; unstacking all at once
+holds a view of each and compiles for minutes on JAX. Blocks of about the square root of the
+timesteps, unstacked when their turn comes, do neither.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import isqrt
+from typing import Any, NamedTuple
+
+from arrayrnn._masking import ALL, SOME, Masking, align
+from arrayrnn._tree import Nest
+from arrayrnn._typing import Array, Namespace
+
+__all__ = ["Block", "blocks"]
+
+_SMALLEST = 64
+
+
+class Block(NamedTuple):
+    """Some timesteps in order of iteration."""
+
+    times: range
+    inputs: Iterable[Any]  # the caller's nest at each timestep
+    kinds: Sequence[int] | None  # NONE, SOME or ALL at each; None for ALL throughout
+    masks: dict[int, Sequence[Array]]  # by the rank of what they select from
+
+    def mask_at(self, t: int) -> Callable[[int], Array]:
+        """Return ``mask(rank)``, the mask of timestep `t` aligned with arrays of that rank."""
+        masks, i = self.masks, abs(t - self.times[0])
+        return lambda rank: masks[rank][i]
+
+
+def blocks(
+    xp: Namespace,
+    inputs: Sequence[Array],
+    nest: Nest,
+    masking: Masking | None,
+    *,
+    go_backwards: bool,
+) -> Iterator[Block]:
+    """Yield all timesteps of `inputs` in order of iteration, the donor in masked samples."""
+    time = inputs[0].shape[0]
+    size = max(_SMALLEST, isqrt(time))
+    parts = [_split(xp, leaf, size) for leaf in inputs]
+    mask_parts = None if masking is None else _split(xp, masking.mask, size)
+    order = slice(None, None, -1 if go_backwards else 1)
+
+    def unstack(part: Array) -> Sequence[Array]:
+        timesteps: Sequence[Array] = xp.unstack(part, axis=0)
+        return timesteps[order]
+
+    for index in range(len(parts[0]))[order]:
+        times = range(time)[index * size : (index + 1) * size]
+        leaves = [_packed(xp, part[index]) for part in parts]
+        kinds, masks = None, {}
+        if masking is not None and mask_parts is not None:
+            kinds = masking.kinds_at(times)[order]
+            if SOME in kinds:
+                mask = _packed(xp, mask_parts[index])
+                leaves = masking.with_donor(leaves, mask)
+                masks = _Masks(xp, mask, unstack)
+            elif set(kinds) == {ALL}:
+                kinds = None
+        columns = [unstack(leaf) for leaf in leaves]
+        timesteps = columns[0] if nest.is_leaf else map(nest.build, zip(*columns, strict=True))
+        yield Block(times[order], timesteps, kinds, masks)
+
+
+class _Masks(dict[int, Sequence[Array]]):
+    """The masks of a block's timesteps, for each rank of what they select from."""
+
+    def __init__(
+        self, xp: Namespace, mask: Array, unstack: Callable[[Array], Sequence[Array]]
+    ) -> None:
+        super().__init__()
+        self._xp, self._mask, self._unstack = xp, mask, unstack
+
+    def __missing__(self, rank: int) -> Sequence[Array]:
+        self[rank] = self._unstack(align(self._xp, self._mask, rank + 1))
+        return self[rank]
+
+
+def _split(xp: Namespace, array: Array, size: int) -> list[Array]:
+    """Cut an array into blocks along its first axis; all but the last of the same size."""
+    time = array.shape[0]
+    if time <= size:
+        return [array]
+    count = time // size
+    # One reshape and one unstack for all: a slice for each block is as dear in backward as each
+    # timestep's own would be.
+    even = xp.reshape(array[: count * size, ...], (count, size, *array.shape[1:]))
+    rest = [array[count * size :, ...]] if time % size else []
+    return [*xp.unstack(even, axis=0), *rest]
+
+
+def _packed(xp: Namespace, array: Array) -> Array:
+    """Return `array` with its timesteps in memory one after the other.
+
+    The timesteps of batch-major inputs lie scattered; a step on small arrays takes 1.4 times as long
+    on those. Flattening is the standard's way to ask for the order of memory.
+    """
+    return xp.reshape(xp.reshape(array, (-1,)), array.shape)

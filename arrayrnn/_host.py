@@ -1,0 +1,71 @@
+"""Bringing the few values that steer a loop to the host, where and how each library allows it.
+
+One of the few files that name array libraries: the standard has no word for "read this array if
+that can be done now".
+"""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import array_api_compat
+
+from arrayrnn._typing import Array, Namespace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["read", "to_numpy"]
+
+
+def to_numpy(values: Any) -> "np.ndarray[Any, Any]":
+    """Return a nested sequence of numbers as a NumPy array."""
+    import numpy as np
+
+    return np.asarray(values)
+
+
+def read(xp: Namespace, array: Array) -> "np.ndarray[Any, Any] | None":
+    """Return the values of an integer array, or None where they cannot be had at this moment."""
+    import numpy as np
+
+    if array_api_compat.is_numpy_namespace(xp):
+        return np.asarray(array)
+    if array_api_compat.is_torch_namespace(xp):
+        return _read_torch(array)
+    if array_api_compat.is_jax_namespace(xp):
+        import jax
+
+        return None if isinstance(array, jax.core.Tracer) else np.asarray(array)
+    if array_api_compat.is_cupy_namespace(xp):
+        return np.asarray(xp.asnumpy(array))
+    if array_api_compat.is_lazy_array(array):
+        return None
+    try:
+        return np.from_dlpack(array, device="cpu")
+    # Without values every timestep is computed and selected from, which is right, if slow.
+    except (AttributeError, BufferError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return None
+
+
+def _read_torch(array: Any) -> "np.ndarray[Any, Any] | None":
+    """Read a tensor unless a tracer would take its values for constants of the program."""
+    import numpy as np
+    import torch
+
+    proxies = sys.modules.get("torch.fx.experimental.proxy_tensor")
+    if (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or (proxies is not None and proxies.get_proxy_mode() is not None)
+        # A synchronisation would invalidate the CUDA graph that is being captured.
+        or (array.device.type == "cuda" and torch.cuda.is_current_stream_capturing())
+    ):
+        return None
+    try:
+        values = array.tolist()
+    # `vmap` raises RuntimeError, meta and fake tensors subclasses of it.
+    except RuntimeError:
+        return None
+    # Fake tensors with a shape environment answer with symbols.
+    symbolic = bool(values) and not isinstance(values[0], int)
+    return None if symbolic else np.asarray(values)

@@ -1,0 +1,150 @@
+"""From a mask or lengths to ``(time, samples)`` booleans, and what stands in for masked samples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import array_api_compat
+
+from arrayrnn import _checks, _host
+from arrayrnn._typing import Array, Namespace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["ALL", "NONE", "SOME", "Masking", "align", "read_lengths", "read_mask"]
+
+# How many samples of a timestep are unmasked.
+NONE, SOME, ALL = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Masking:
+    """Which samples are masked at which timesteps, and what the step is given in their place."""
+
+    xp: Namespace
+    mask: Array  # (time, samples), bool, on the inputs' device
+    kinds: "np.ndarray[Any, Any] | None"  # NONE, SOME or ALL at each timestep, if it can be read
+    donor_inputs: list[Array]  # (1, *features) for each leaf
+    donor_states: list[Array]
+
+    @classmethod
+    def of(
+        cls,
+        xp: Namespace,
+        own_xp: Namespace,
+        mask: Array,
+        inputs: Sequence[Array],
+        states: Sequence[Array],
+        *,
+        go_backwards: bool,
+    ) -> "Masking":
+        """Prepare a mask, still an array of `own_xp` (the host's or that of `inputs`)."""
+        kinds = _kinds(own_xp, mask)
+        if kinds is not None and mask.shape[1] and not kinds.any():
+            # One call is needed to know the shape of the output.
+            kinds[-1 if go_backwards else 0] = SOME
+        device = array_api_compat.device(inputs[0])
+        if own_xp is not xp:
+            mask = xp.asarray(mask, device=device)
+        elif array_api_compat.device(mask) != device:
+            mask = array_api_compat.to_device(mask, device)
+        donor = _donor(xp, mask, inputs, states, go_backwards=go_backwards)
+        return cls(xp, mask, kinds, *donor)
+
+    def kinds_at(self, times: range) -> list[int]:
+        if self.kinds is None:
+            return [SOME] * len(times)
+        kinds: list[int] = self.kinds[times.start : times.stop].tolist()
+        return kinds
+
+    def with_donor(self, inputs: Sequence[Array], mask: Array) -> list[Array]:
+        """Return the inputs of some timesteps with the donor's in place of masked samples."""
+        return [
+            self.xp.where(align(self.xp, mask, x.ndim), x, row)
+            for x, row in zip(inputs, self.donor_inputs, strict=True)
+        ]
+
+
+def align(xp: Namespace, mask: Array, rank: int) -> Array:
+    """Return `mask` with axes of length 1 behind its own, to select from arrays of `rank` axes."""
+    return xp.reshape(mask, mask.shape + (1,) * (rank - mask.ndim))
+
+
+def read_mask(
+    xp: Namespace, mask: Any, samples: int, time: int, *, time_major: bool
+) -> tuple[Namespace, Array]:
+    """Return `mask` as booleans ``(time, samples)`` and the namespace that it came from."""
+    own_xp, mask = _own(xp, mask, "mask")
+    _checks.mask(own_xp, mask, samples, time, time_major=time_major)
+    mask = mask if mask.ndim == 2 else mask[:, :, 0]
+    mask = mask if time_major else own_xp.moveaxis(mask, 1, 0)
+    return own_xp, own_xp.astype(mask, own_xp.bool, copy=False)
+
+
+def read_lengths(xp: Namespace, lengths: Any, samples: int, time: int) -> tuple[Namespace, Array]:
+    """Return booleans ``(time, samples)``, True at the first ``lengths[s]`` timesteps."""
+    own_xp, lengths = _own(xp, lengths, "input_length")
+    _checks.lengths(own_xp, lengths, samples)
+    values = _host.read(own_xp, lengths)
+    if values is not None:
+        _checks.length_values(values, time)
+        own_xp, lengths = array_api_compat.array_namespace(values), values
+    steps = own_xp.arange(time, device=array_api_compat.device(lengths))
+    # Needs no clamping: below 0 nothing is kept, above `time` everything.
+    return own_xp, own_xp.expand_dims(steps, axis=1) < own_xp.astype(lengths, steps.dtype)
+
+
+def _own(xp: Namespace, values: Any, name: str) -> tuple[Namespace, Any]:
+    """Return an argument that may come from the host as an array, and its namespace."""
+    if isinstance(values, list | tuple):
+        values = _checks.rectangular(values, name)
+    _checks.is_array(values, name)
+    own_xp = array_api_compat.array_namespace(values)
+    if own_xp is not xp and not array_api_compat.is_numpy_namespace(own_xp):
+        _checks.fail_library(name, own_xp, xp)
+    return own_xp, values
+
+
+def _kinds(xp: Namespace, mask: Array) -> "np.ndarray[Any, Any] | None":
+    some = xp.any(mask, axis=1)
+    whole = xp.logical_and(some, xp.all(mask, axis=1))
+    kinds = xp.astype(some, xp.uint8) + xp.astype(whole, xp.uint8)
+    values = _host.read(xp, kinds)
+    return None if values is None else values.copy()
+
+
+def _donor(
+    xp: Namespace,
+    mask: Array,
+    inputs: Sequence[Array],
+    states: Sequence[Array],
+    *,
+    go_backwards: bool,
+) -> tuple[list[Array], list[Array]]:
+    """Return what the step is given for masked samples: rows ``(1, *features)``.
+
+    They are the inputs and initial states of the lowest unmasked sample at the first timestep, in
+    order of iteration, that has one; zeros if nothing is unmasked.
+    """
+    if not mask.shape[1]:
+        return [xp.zeros_like(x[0, ...]) for x in inputs], [xp.zeros_like(s) for s in states]
+    t = _first(xp, xp.any(mask, axis=1), from_the_end=go_backwards)
+    s = _first(xp, xp.take(mask, t, axis=0)[0, ...])
+    exists = xp.any(mask)
+
+    def rows(found: Array) -> Array:
+        return xp.where(exists, found, xp.zeros_like(found))
+
+    return (
+        [rows(xp.take(xp.take(x, t, axis=0), s, axis=1)[0, ...]) for x in inputs],
+        [rows(xp.take(state, s, axis=0)) for state in states],
+    )
+
+
+def _first(xp: Namespace, flags: Array, *, from_the_end: bool = False) -> Array:
+    """Return the index of the first True in 1-D `flags`, as an array ``(1,)``; any, if none is."""
+    index = xp.arange(flags.shape[0], device=array_api_compat.device(flags))
+    if from_the_end:
+        return xp.max(xp.where(flags, index, xp.zeros_like(index)), axis=0, keepdims=True)
+    return xp.min(xp.where(flags, index, index[-1:]), axis=0, keepdims=True)

@@ -1,0 +1,46 @@
+"""Reading `initial_states`: one array or many, Python numbers among them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import array_api_compat
+
+from arrayrnn import _checks
+from arrayrnn._tree import Nest
+from arrayrnn._typing import Array, Namespace
+
+__all__ = ["read_states"]
+
+
+def read_states(
+    xp: Namespace, initial_states: Any, inputs: Sequence[Array]
+) -> tuple[tuple[Array, ...], Nest]:
+    """Return the leaves of the states, and their nest: a tuple with one entry for each state."""
+    if array_api_compat.is_array_api_obj(initial_states):
+        initial_states = (initial_states,)
+    _checks.sequence(initial_states, "initial_states", "Put a single nest into a list.")
+    leaves, nest = Nest.of(tuple(initial_states))
+    paths = nest.paths("initial_states")
+    states = [
+        _from_python(xp, leaf, inputs) if isinstance(leaf, int | float | complex) else leaf
+        for leaf in leaves
+    ]
+    for state, path in zip(states, paths, strict=True):
+        _checks.is_array(state, path)
+    return tuple(states), nest
+
+
+def _from_python(xp: Namespace, number: complex, inputs: Sequence[Array]) -> Any:
+    if array_api_compat.is_array_api_obj(number):  # NumPy's float64 is a Python float as well.
+        return number
+    device = array_api_compat.device(inputs[0])
+    defaults = xp.__array_namespace_info__().default_dtypes(device=device)
+    if isinstance(number, bool):
+        dtype = xp.bool
+    elif isinstance(number, int):
+        dtype = defaults["integral"]
+    else:
+        kind = "real floating" if isinstance(number, float) else "complex floating"
+        own = (x.dtype for x in inputs if xp.isdtype(x.dtype, kind))
+        dtype = next(own, defaults[kind])
+    return xp.asarray(number, dtype=dtype, device=device)

@@ -1,0 +1,86 @@
+"""The little that is needed on top of optree: taking nests apart and putting them together."""
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
+import optree
+from optree import PyTreeKind, PyTreeSpec
+
+from arrayrnn._typing import Array
+
+__all__ = ["Nest", "NestMismatchError"]
+
+_SEQUENCES = {PyTreeKind.TUPLE, PyTreeKind.LIST, PyTreeKind.NAMEDTUPLE}
+
+
+class NestMismatchError(Exception):
+    """A nest is not of the structure it should have."""
+
+
+class Nest:
+    """The structure of a nest.
+
+    Attributes
+    ----------
+    leaves : callable
+        Takes a nest of this structure apart; lists and tuples are interchangeable in it.
+    build : callable
+        Puts leaves together to the nest, in its own containers.
+    """
+
+    __slots__ = ("build", "is_leaf", "leaves", "spec")
+
+    build: Callable[[Sequence[Any]], Any]
+    leaves: Callable[[Any], tuple[Any, ...]]
+
+    def __init__(self, spec: PyTreeSpec) -> None:
+        self.spec = spec
+        self.is_leaf = spec.is_leaf()
+        # The two common structures need no walk through the nest: both run at every timestep.
+        if self.is_leaf:
+            self.leaves, self.build = _only, itemgetter(0)
+        elif spec.type is tuple and all(child.is_leaf() for child in spec.children()):
+            self.leaves, self.build = tuple, tuple
+        else:
+            self.leaves, self.build = self._flatten, spec.unflatten
+
+    @classmethod
+    def of(cls, tree: Any) -> tuple[tuple[Array, ...], "Nest"]:
+        """Return the leaves of `tree` and its structure."""
+        leaves, spec = optree.tree_flatten(tree)
+        return tuple(leaves), cls(spec)
+
+    def paths(self, name: str) -> list[str]:
+        """Return for each leaf how one would write it, the nest being called `name`."""
+        return [accessor.codify(name) for accessor in self.spec.accessors()]
+
+    def columns(self, trees: Sequence[Any]) -> list[Sequence[Any]]:
+        """Return for each leaf its values in all `trees`."""
+        if self.is_leaf:
+            return [trees]
+        return [*zip(*map(self._flatten, trees), strict=True)]
+
+    def matches(self, tree: Any) -> bool:
+        """Whether `tree` is of this structure, lists and tuples being interchangeable."""
+        return _alike(self.spec, optree.tree_structure(tree))
+
+    def _flatten(self, tree: Any) -> tuple[Any, ...]:
+        leaves, spec = optree.tree_flatten(tree)
+        if not _alike(self.spec, spec):
+            raise NestMismatchError
+        return tuple(leaves)
+
+
+def _only(leaf: Any) -> tuple[Any]:
+    return (leaf,)
+
+
+def _alike(one: PyTreeSpec, other: PyTreeSpec) -> bool:
+    if one == other:
+        return True
+    if one.num_children != other.num_children or one.is_leaf() or other.is_leaf():
+        return False
+    if not {one.kind, other.kind} <= _SEQUENCES and one.one_level() != other.one_level():
+        return False
+    return all(map(_alike, one.children(), other.children()))

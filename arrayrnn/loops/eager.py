@@ -1,0 +1,93 @@
+"""The Python loop, written purely against the standard."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from arrayrnn import _checks
+from arrayrnn._blocks import blocks
+from arrayrnn._masking import NONE, SOME
+from arrayrnn._progress import reporting
+from arrayrnn._typing import Array, Namespace
+from arrayrnn.loops.problem import Problem, Result
+
+__all__ = ["loop"]
+
+
+def loop(problem: Problem) -> Result:
+    """Iterate over the timesteps in Python."""
+    time = problem.inputs[0].shape[0]
+    outputs: Any = [] if problem.all_outputs else deque(maxlen=1)
+    with reporting(problem.progress, time, outputs.append) as append:
+        states = _iterate(problem, time, append)
+    problem.body.check_states(states)
+    return _result(problem, outputs, states)
+
+
+def _iterate(problem: Problem, time: int, append: Callable[[Any], object]) -> tuple[Any, ...]:
+    """Append the output of each timestep, None before the first call; return the last states."""
+    body, states, output, t = problem.body, problem.states, None, 0
+    call, tidy = body.call, body.tidy
+    try:
+        for block in blocks(
+            problem.xp,
+            problem.inputs,
+            problem.input_nest,
+            problem.masking,
+            go_backwards=problem.go_backwards,
+        ):
+            if block.kinds is None:
+                timesteps = zip(block.times, block.inputs, strict=True)
+                t, x_t = next(timesteps)
+                result = output, states = body.plain(x_t, states)
+                append(output)
+                try:
+                    # What is not in these five lines is what makes the loop fast.
+                    for t, x_t in timesteps:
+                        result = call(x_t, states)
+                        output, new_states = result
+                        states = tidy(new_states)
+                        append(output)
+                except (TypeError, ValueError):
+                    # If what the step returned cannot be unpacked, this says so in better words.
+                    body.check(result)
+                    raise
+                continue
+            for t, x_t, kind in zip(block.times, block.inputs, block.kinds, strict=True):
+                if kind == NONE:
+                    output = body.rest(output)
+                elif kind == SOME:
+                    output, states = body.partly(x_t, states, output, block.mask_at(t))
+                else:
+                    output, states = body.plain(x_t, states)
+                append(output)
+    except Exception as error:
+        _checks.note(error, t, time, go_backwards=problem.go_backwards)
+        raise
+    return states
+
+
+def _result(problem: Problem, outputs: Any, states: tuple[Any, ...]) -> Result:
+    body, axis = problem.body, problem.time_axis
+    for i, output in enumerate(outputs):
+        if output is not None:
+            break
+        outputs[i] = body.initial
+    columns = body.check_outputs(outputs)
+    last = [column[-1] for column in columns]
+    if problem.all_outputs:
+        joined = [_join(problem.xp, column, axis) for column in columns]
+    else:
+        joined = [problem.xp.expand_dims(leaf, axis=axis) for leaf in last]
+    return Result(body.output.build(last), body.output.build(joined), states)
+
+
+def _join(xp: Namespace, timesteps: Sequence[Array], axis: int) -> Array:
+    """Stack timesteps along `axis` (0 or 1), without `stack`'s indexing of each of them."""
+    samples, *features = timesteps[0].shape
+    if axis and features:
+        joined = xp.concat(timesteps, axis=1)
+        return xp.reshape(joined, (samples, len(timesteps), *features))
+    joined = xp.concat(timesteps, axis=0)
+    joined = xp.reshape(joined, (len(timesteps), samples, *features))
+    return xp.moveaxis(joined, 0, axis)

@@ -1,0 +1,153 @@
+"""The array libraries and devices that the tests run on, and what the tests need of each."""
+
+import enum
+import importlib
+import re
+from typing import Any
+
+import array_api_compat
+import numpy as np
+import optree
+
+__all__ = ["Backend", "assert_same"]
+
+
+class Backend(enum.Enum):
+    """A library on a device, as ``library:device`` where there is more than one."""
+
+    NUMPY = "numpy"
+    STRICT = "strict:CPU_DEVICE"
+    STRICT_DEVICE1 = "strict:device1"
+    STRICT_DEVICE2 = "strict:device2"
+    STRICT_NO_FLOAT64 = "strict:no_float64"
+    STRICT_NO_X64 = "strict:no_x64"
+    TORCH = "torch:cpu"
+    TORCH_CUDA = "torch:cuda"
+    JAX = "jax"
+    DPNP = "dpnp"
+    CUPY = "cupy"
+
+    @classmethod
+    def asked_for(cls, name: str) -> "list[Backend]":
+        """Return the backends that `name` means: one, or a library on all devices it has here."""
+        found = [b for b in cls if name in (b.value, b.library)]
+        if name == "torch" and not cls.TORCH.module.cuda.is_available():
+            found.remove(cls.TORCH_CUDA)
+        return found
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def library(self) -> str:
+        return self.value.partition(":")[0]
+
+    @property
+    def module(self) -> Any:
+        name = {"strict": "array_api_strict"}.get(self.library, self.library)
+        return importlib.import_module(name)
+
+    def prepare(self) -> None:
+        """Set the library up for the tests; raise if it, or the device, is not there."""
+        module = self.module
+        if self.library == "strict":
+            module.set_array_api_strict_flags(
+                boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=()
+            )
+        if self.library == "jax":
+            module.config.update("jax_enable_x64", True)
+        assert self.array([1.0]).shape == (1,)
+
+    @property
+    def xp(self) -> Any:
+        """The namespace, as `array_namespace` gives it."""
+        module = self.module
+        zeros = module.numpy.zeros if self.library == "jax" else module.zeros
+        return array_api_compat.array_namespace(zeros(1))
+
+    @property
+    def device(self) -> Any:
+        if self.library == "strict":
+            return self.module.Device(self.value.partition(":")[2])
+        if self.library == "torch":
+            return self.module.zeros(0, device=self.value.partition(":")[2]).device
+        return array_api_compat.device(self.xp.zeros(1))
+
+    @property
+    def has_autograd(self) -> bool:
+        return self.library in ("torch", "jax")
+
+    def supports(self, dtype: str) -> bool:
+        """Whether the device has a dtype of the standard."""
+        info = self.xp.__array_namespace_info__()
+        return dtype in info.dtypes(device=self.device)
+
+    @property
+    def float(self) -> str:
+        """The widest real floating dtype of the device."""
+        return "float64" if self.supports("float64") else "float32"
+
+    @property
+    def int(self) -> str:
+        """The default integer dtype of the device."""
+        return self.name_of(
+            self.xp.__array_namespace_info__().default_dtypes(device=self.device)["integral"]
+        )
+
+    def dtype(self, name: str) -> Any:
+        return getattr(self.xp, name)
+
+    def name_of(self, dtype: Any) -> str:
+        """Return the standard's name of a dtype."""
+        return re.split(r"[.']", str(dtype).rstrip("'>"))[-1]
+
+    def array(self, values: Any, dtype: str | None = None) -> Any:
+        """Return an array of the library on the device; floats are the widest it has."""
+        host = np.asarray(values)
+        if dtype is None:
+            dtype = {"float64": self.float, "int64": self.int}.get(host.dtype.name, host.dtype.name)
+        native = host.astype(dtype) if dtype != "bfloat16" else host.astype("float32")
+        return self.xp.asarray(native, dtype=self.dtype(dtype), device=self.device)
+
+    def arrays(self, tree: Any) -> Any:
+        """Return a nest of NumPy arrays as one of the library's arrays, dtypes kept."""
+        return optree.tree_map(lambda leaf: self.array(leaf, str(leaf.dtype)), tree)
+
+    def numpy(self, array: Any) -> np.ndarray:
+        """Return the values of an array."""
+        if self.library == "torch":
+            array = array.detach().cpu()
+            return (array.float() if "bfloat16" in str(array.dtype) else array).numpy()
+        if self.library in ("dpnp", "cupy"):
+            return self.module.asnumpy(array)
+        if self.library == "strict":
+            return np.from_dlpack(array, device="cpu")
+        return np.asarray(array)
+
+
+def assert_same(backend: Backend, actual: Any, expected: Any, *, exact: bool = False) -> None:
+    """Assert that a nest has the structure, values, dtypes, shapes, device and library expected.
+
+    `expected` is a nest of NumPy arrays, or of anything that becomes one; `actual` has to be a nest
+    of the backend's own arrays. Floats may differ by rounding unless `exact`.
+    """
+    leaves, spec = optree.tree_flatten(actual)
+    expected_leaves, expected_spec = optree.tree_flatten(
+        expected, is_leaf=lambda node: isinstance(node, np.ndarray)
+    )
+    assert spec == expected_spec, f"structure {spec}, expected {expected_spec}"
+    paths = [accessor.codify("actual") for accessor in spec.accessors()]
+    for leaf, want, path in zip(leaves, expected_leaves, paths, strict=True):
+        want = np.asarray(want)
+        assert array_api_compat.array_namespace(leaf) is backend.xp, path
+        assert array_api_compat.device(leaf) == backend.device, path
+        assert tuple(leaf.shape) == want.shape, f"{path}: {leaf.shape}, expected {want.shape}"
+        assert backend.name_of(leaf.dtype) == want.dtype.name, f"{path}: {leaf.dtype}"
+        compare = np.testing.assert_array_equal if exact else np.testing.assert_allclose
+        tolerance = {} if exact or want.dtype.kind not in "fc" else _tolerance(want.dtype)
+        compare(backend.numpy(leaf), want, err_msg=path, **tolerance)
+
+
+def _tolerance(dtype: np.dtype) -> dict[str, float]:
+    epsilon = float(np.finfo(dtype).eps)
+    return {"rtol": 100 * epsilon, "atol": 100 * epsilon}
