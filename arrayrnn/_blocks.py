@@ -5,7 +5,7 @@ holds a view of each and compiles for minutes on JAX. Blocks of about the square
 timesteps, unstacked when their turn comes, do neither.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isqrt
 from typing import Any, NamedTuple
 
@@ -23,13 +23,8 @@ class Block(NamedTuple):
 
     times: range
     inputs: Iterable[Any]  # the caller's nest at each timestep
-    kinds: Sequence[int] | None  # NONE, SOME or ALL at each; None for ALL throughout
-    masks: dict[int, Sequence[Array]]  # by the rank of what they select from
-
-    def mask_at(self, t: int) -> Callable[[int], Array]:
-        """Return ``mask(rank)``, the mask of timestep `t` aligned with arrays of that rank."""
-        masks, i = self.masks, abs(t - self.times[0])
-        return lambda rank: masks[rank][i]
+    kinds: Iterable[int]  # NONE, SOME or ALL at each
+    masks: Mapping[int, Sequence[Array]]  # for each rank of what is selected from
 
 
 def blocks(
@@ -54,15 +49,14 @@ def blocks(
     for index in range(len(parts[0]))[order]:
         times = range(time)[index * size : (index + 1) * size]
         leaves = [_packed(xp, part[index]) for part in parts]
-        kinds, masks = None, {}
+        kinds = [ALL] * len(times)
+        masks: dict[int, Sequence[Array]] = {}
         if masking is not None and mask_parts is not None:
             kinds = masking.kinds_at(times)[order]
             if SOME in kinds:
                 mask = _packed(xp, mask_parts[index])
                 leaves = masking.with_donor(leaves, mask)
                 masks = _Masks(xp, mask, unstack)
-            elif set(kinds) == {ALL}:
-                kinds = None
         columns = [unstack(leaf) for leaf in leaves]
         timesteps = columns[0] if nest.is_leaf else map(nest.build, zip(*columns, strict=True))
         yield Block(times[order], timesteps, kinds, masks)
@@ -96,9 +90,9 @@ def _split(xp: Namespace, array: Array, size: int) -> list[Array]:
 
 
 def _packed(xp: Namespace, array: Array) -> Array:
-    """Return `array` with its timesteps in memory one after the other.
+    """Return `array` with its timesteps one after the other in memory.
 
-    The timesteps of batch-major inputs lie scattered; a step on small arrays takes 1.4 times as long
-    on those. Flattening is the standard's way to ask for the order of memory.
+    Those of batch-major inputs lie scattered, and a step on small arrays is up to 1.4 times slower
+    on them. Flattening is the standard's way to ask for an order in memory.
     """
     return xp.reshape(xp.reshape(array, (-1,)), array.shape)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import array_api_compat
 
-from arrayrnn._typing import Array, Namespace
+from arrayrnn._typing import Namespace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ def to_numpy(values: Any) -> "np.ndarray[Any, Any]":
     return np.asarray(values)
 
 
-def read(xp: Namespace, array: Array) -> "np.ndarray[Any, Any] | None":
+def read(xp: Namespace, array: Any) -> "np.ndarray[Any, Any] | None":
     """Return the values of an integer array, or None where they cannot be had at this moment."""
     import numpy as np
 

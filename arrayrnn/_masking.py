@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import array_api_compat
 
-from arrayrnn import _checks, _host
+from arrayrnn import _host
+from arrayrnn._checks import masks, wording
 from arrayrnn._typing import Array, Namespace
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def read_mask(
 ) -> tuple[Namespace, Array]:
     """Return `mask` as booleans ``(time, samples)`` and the namespace that it came from."""
     own_xp, mask = _own(xp, mask, "mask")
-    _checks.mask(own_xp, mask, samples, time, time_major=time_major)
+    masks.mask(own_xp, mask, samples, time, time_major=time_major)
     mask = mask if mask.ndim == 2 else mask[:, :, 0]
     mask = mask if time_major else own_xp.moveaxis(mask, 1, 0)
     return own_xp, own_xp.astype(mask, own_xp.bool, copy=False)
@@ -85,10 +86,10 @@ def read_mask(
 def read_lengths(xp: Namespace, lengths: Any, samples: int, time: int) -> tuple[Namespace, Array]:
     """Return booleans ``(time, samples)``, True at the first ``lengths[s]`` timesteps."""
     own_xp, lengths = _own(xp, lengths, "input_length")
-    _checks.lengths(own_xp, lengths, samples)
+    masks.lengths(own_xp, lengths, samples)
     values = _host.read(own_xp, lengths)
     if values is not None:
-        _checks.length_values(values, time)
+        masks.length_values(values, time)
         own_xp, lengths = array_api_compat.array_namespace(values), values
     steps = own_xp.arange(time, device=array_api_compat.device(lengths))
     # Needs no clamping: below 0 nothing is kept, above `time` everything.
@@ -98,11 +99,11 @@ def read_lengths(xp: Namespace, lengths: Any, samples: int, time: int) -> tuple[
 def _own(xp: Namespace, values: Any, name: str) -> tuple[Namespace, Any]:
     """Return an argument that may come from the host as an array, and its namespace."""
     if isinstance(values, list | tuple):
-        values = _checks.rectangular(values, name)
-    _checks.is_array(values, name)
+        values = masks.rectangular(values, name)
+    wording.is_array(values, name)
     own_xp = array_api_compat.array_namespace(values)
     if own_xp is not xp and not array_api_compat.is_numpy_namespace(own_xp):
-        _checks.fail_library(name, own_xp, xp)
+        wording.fail_library(name, own_xp, xp)
     return own_xp, values
 
 

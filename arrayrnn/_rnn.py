@@ -5,7 +5,7 @@ from typing import Any, SupportsIndex
 
 import array_api_compat
 
-from arrayrnn import _checks
+from arrayrnn._checks import arguments, masks
 from arrayrnn._masking import Masking, read_lengths, read_mask
 from arrayrnn._states import read_states
 from arrayrnn._step import Body
@@ -131,32 +131,32 @@ def rnn(
     array([[2. , 5. , 5.5],
            [1. , 1. , 1. ]])
     """
-    _checks.step_function(step_function)
-    _checks.unroll(unroll)
-    _checks.progress(progress)
-    arrays, input_nest = Nest.of(inputs)
+    arguments.step_function(step_function)
+    arguments.unroll(unroll)
+    arguments.progress(progress)
+    leaves, input_nest = Nest.of(inputs)
     input_paths = input_nest.paths("inputs")
-    samples, time = _checks.inputs(
-        inputs, arrays, input_paths, time_major=time_major, unroll=unroll
+    samples, time = arguments.inputs(
+        inputs, leaves, input_paths, time_major=time_major, unroll=unroll
     )
-    xp = array_api_compat.array_namespace(arrays[0])
-    states, state_nest = read_states(xp, initial_states, arrays)
+    xp = array_api_compat.array_namespace(leaves[0])
+    states, state_nest = read_states(xp, initial_states, leaves)
     state_paths = state_nest.paths("initial_states")
-    _checks.placed_alike(xp, [*arrays, *states], [*input_paths, *state_paths])
-    constants = _checks.constants(constants)
-    length = _checks.length(input_length, time)
+    arguments.placed_alike(xp, [*leaves, *states], [*input_paths, *state_paths])
+    constants = arguments.constants(constants)
+    length = masks.length(input_length, time)
 
-    arrays = [x if time_major else xp.moveaxis(x, 1, 0) for x in arrays]
-    arrays = arrays if length is None else [x[:length, ...] for x in arrays]
+    time_first = [x if time_major else xp.moveaxis(x, 1, 0) for x in leaves]
+    arrays = [x[:length, ...] for x in time_first]
     given = None
     if mask is not None:
-        _checks.states_to_mask(state_nest)
+        masks.states_to_mask(state_nest)
         given = read_mask(xp, mask, samples, time, time_major=time_major)
     elif input_length is not None and length is None:
         given = read_lengths(xp, input_length, samples, time)
     masking = None
     if given is not None:
-        _checks.states_under_mask(states, state_paths, samples)
+        masks.states_under_mask(states, state_paths, samples)
         own_xp, keep = given
         masking = Masking.of(
             xp, own_xp, keep[:length, ...], arrays, states, go_backwards=go_backwards

@@ -5,7 +5,7 @@ from typing import Any
 
 import array_api_compat
 
-from arrayrnn import _checks
+from arrayrnn._checks import arguments, wording
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
 
@@ -18,7 +18,7 @@ def read_states(
     """Return the leaves of the states, and their nest: a tuple with one entry for each state."""
     if array_api_compat.is_array_api_obj(initial_states):
         initial_states = (initial_states,)
-    _checks.sequence(initial_states, "initial_states", "Put a single nest into a list.")
+    arguments.sequence(initial_states, "initial_states", "Put a single nest into a list.")
     leaves, nest = Nest.of(tuple(initial_states))
     paths = nest.paths("initial_states")
     states = [
@@ -26,7 +26,7 @@ def read_states(
         for leaf in leaves
     ]
     for state, path in zip(states, paths, strict=True):
-        _checks.is_array(state, path)
+        wording.is_array(state, path)
     return tuple(states), nest
 
 

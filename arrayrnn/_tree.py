@@ -14,7 +14,7 @@ __all__ = ["Nest", "NestMismatchError"]
 _SEQUENCES = {PyTreeKind.TUPLE, PyTreeKind.LIST, PyTreeKind.NAMEDTUPLE}
 
 
-class NestMismatchError(Exception):
+class NestMismatchError(ValueError):
     """A nest is not of the structure it should have."""
 
 

@@ -1,17 +1,17 @@
 """The types that the public functions speak of."""
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
 __all__ = ["Array", "Input", "Namespace", "Output", "StepFunction"]
 
-Namespace = ModuleType | Any
+# A module, or what stands for one: the standard gives it no type.
+Namespace = Any
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
-_Input = TypeVar("_Input", contravariant=True)
-_Output = TypeVar("_Output", covariant=True)
+_Input_contra = TypeVar("_Input_contra", contravariant=True)
+_Output_co = TypeVar("_Output_co", covariant=True)
 
 
 class Array(Protocol):
@@ -26,7 +26,7 @@ class Array(Protocol):
     def __getitem__(self, key: Any, /) -> Any: ...
 
 
-class StepFunction(Protocol[_Input, _Output]):
+class StepFunction(Protocol[_Input_contra, _Output_co]):
     """``step_function(input_t, states) -> (output, new_states)``.
 
     ``input_t`` is one timestep of the inputs, the same nest without the time axis. ``states`` is
@@ -36,5 +36,5 @@ class StepFunction(Protocol[_Input, _Output]):
     """
 
     def __call__(
-        self, input_t: _Input, states: tuple[Any, ...], /
-    ) -> tuple[_Output, Sequence[Any]]: ...
+        self, input_t: _Input_contra, states: tuple[Any, ...], /
+    ) -> tuple[_Output_co, Sequence[Any]]: ...

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from arrayrnn.loops import eager
-from arrayrnn.loops.problem import Masking, Problem, Result
+from arrayrnn.loops.problem import Problem, Result
 
-__all__ = ["Masking", "Problem", "Result", "loop_for"]
+__all__ = ["Problem", "Result", "loop_for"]
 
 
 def loop_for(problem: Problem) -> Callable[[Problem], Result]:

@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from arrayrnn import _checks
 from arrayrnn._blocks import blocks
-from arrayrnn._masking import NONE, SOME
+from arrayrnn._checks import results
+from arrayrnn._masking import ALL, SOME
 from arrayrnn._progress import reporting
 from arrayrnn._typing import Array, Namespace
 from arrayrnn.loops.problem import Problem, Result
@@ -27,7 +27,7 @@ def loop(problem: Problem) -> Result:
 def _iterate(problem: Problem, time: int, append: Callable[[Any], object]) -> tuple[Any, ...]:
     """Append the output of each timestep, None before the first call; return the last states."""
     body, states, output, t = problem.body, problem.states, None, 0
-    call, tidy = body.call, body.tidy
+    whole, partly, rest = body.whole, body.partly, body.rest
     try:
         for block in blocks(
             problem.xp,
@@ -36,33 +36,18 @@ def _iterate(problem: Problem, time: int, append: Callable[[Any], object]) -> tu
             problem.masking,
             go_backwards=problem.go_backwards,
         ):
-            if block.kinds is None:
-                timesteps = zip(block.times, block.inputs, strict=True)
-                t, x_t = next(timesteps)
-                result = output, states = body.plain(x_t, states)
-                append(output)
-                try:
-                    # What is not in these five lines is what makes the loop fast.
-                    for t, x_t in timesteps:
-                        result = call(x_t, states)
-                        output, new_states = result
-                        states = tidy(new_states)
-                        append(output)
-                except (TypeError, ValueError):
-                    # If what the step returned cannot be unpacked, this says so in better words.
-                    body.check(result)
-                    raise
-                continue
             for t, x_t, kind in zip(block.times, block.inputs, block.kinds, strict=True):
-                if kind == NONE:
-                    output = body.rest(output)
+                if kind == ALL:
+                    output, states = whole(x_t, states)
                 elif kind == SOME:
-                    output, states = body.partly(x_t, states, output, block.mask_at(t))
+                    output, states = partly(
+                        x_t, states, output, block.masks, abs(t - block.times[0])
+                    )
                 else:
-                    output, states = body.plain(x_t, states)
+                    output = rest(output)
                 append(output)
     except Exception as error:
-        _checks.note(error, t, time, go_backwards=problem.go_backwards)
+        results.note(error, t, time, go_backwards=problem.go_backwards)
         raise
     return states
 

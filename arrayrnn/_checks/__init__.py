@@ -1,0 +1,1 @@
+"""Every error and its wording."""

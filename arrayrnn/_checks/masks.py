@@ -1,0 +1,92 @@
+"""What is wrong with a mask or lengths."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import array_api_compat
+
+from arrayrnn._checks.wording import describe, dtype_name
+from arrayrnn._host import to_numpy
+from arrayrnn._tree import Nest
+from arrayrnn._typing import Array, Namespace
+
+
+def rectangular(values: Sequence[Any], name: str) -> Any:
+    """Return a nested list as an array of the host."""
+    try:
+        return to_numpy(values)
+    except ValueError as error:
+        raise ValueError(f"`{name}` is a ragged list ({error}); expected equal lengths.") from None
+
+
+def mask(xp: Namespace, mask: Any, samples: int, time: int, *, time_major: bool) -> None:
+    if not xp.isdtype(mask.dtype, ("bool", "real floating", "integral")):
+        raise TypeError(f"`mask` is {describe(mask)}; expected a bool or real dtype.")
+    expected = (time, samples) if time_major else (samples, time)
+    if tuple(mask.shape) not in (expected, (*expected, 1)):
+        axes = "(time, samples)" if time_major else "(samples, time)"
+        raise ValueError(
+            f"`mask` is {describe(mask)}; expected {axes} = {expected}, or {(*expected, 1)}."
+        )
+
+
+def states_to_mask(nest: Nest) -> None:
+    if nest.spec.num_children == 0:
+        raise ValueError(
+            "`mask` is given and `initial_states` is empty; expected at least one state for the "
+            "mask to hold. Without states, select from the outputs."
+        )
+
+
+def states_under_mask(leaves: Sequence[Array], paths: Sequence[str], samples: int) -> None:
+    for leaf, path in zip(leaves, paths, strict=True):
+        if leaf.ndim < 1 or leaf.shape[0] != samples:
+            raise ValueError(
+                f"`{path}` is {describe(leaf)}; under a mask or lengths expected "
+                f"(samples, ...) with samples = {samples}, since a masked sample keeps its own "
+                "state. Broadcast the state to all samples."
+            )
+
+
+def length(value: Any, time: int) -> int | None:
+    """Return `input_length` as an integer, or None if there is one for each sample, or none."""
+    if value is None or isinstance(value, list | tuple):
+        return None
+    is_one = value.ndim == 0 if array_api_compat.is_array_api_obj(value) else True
+    if not is_one:
+        return None
+    try:
+        if isinstance(value, bool) or dtype_name(getattr(value, "dtype", "")).startswith("bool"):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"`input_length` is {describe(value)}; expected an integer, or one integer for each "
+            "sample."
+        ) from None
+    if not 1 <= number <= time:
+        raise ValueError(
+            f"`input_length` is {number}; expected 1 <= input_length <= {time}, the timesteps of "
+            "`inputs`."
+        )
+    return number
+
+
+def lengths(xp: Namespace, lengths: Any, samples: int) -> None:
+    if not xp.isdtype(lengths.dtype, "integral"):
+        raise TypeError(f"`input_length` is {describe(lengths)}; expected an integer dtype.")
+    if tuple(lengths.shape) != (samples,):
+        raise ValueError(
+            f"`input_length` is {describe(lengths)}; expected one length for each sample, shape "
+            f"{(samples,)}."
+        )
+
+
+def length_values(values: Any, time: int) -> None:
+    for sample, value in enumerate(values.tolist()):
+        if not 0 <= value <= time:
+            raise ValueError(
+                f"`input_length[{sample}]` is {value}; expected 0 <= length <= {time}, the "
+                "timesteps of `inputs`."
+            )

@@ -1,0 +1,58 @@
+"""How typed code uses the package; checked by the type checker, not run."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, assert_type
+
+import numpy as np
+import numpy.typing as npt
+
+from arrayrnn import StepFunction, rnn
+
+Floats = npt.NDArray[np.float64]
+
+
+class Inputs(NamedTuple):
+    observed: Floats
+    control: Floats
+
+
+class Filtered(NamedTuple):
+    level: Floats
+    variance: Floats
+
+
+def decay(x_t: Floats, states: tuple[Any, ...]) -> tuple[Floats, list[Floats]]:
+    h: Floats = 0.9 * states[0] + x_t
+    return h, [h]
+
+
+def kalman(x_t: Inputs, states: tuple[Any, ...]) -> tuple[Filtered, Sequence[Filtered]]:
+    (state,) = states
+    new = Filtered(state.level + x_t.control, state.variance + x_t.observed)
+    return new, [new]
+
+
+x = np.zeros((2, 5, 3))
+h = np.zeros((2, 3))
+
+# The output's type comes back, for an array ...
+last, outputs, states = rnn(decay, x, [h])
+assert_type(last, Floats)
+assert_type(outputs, Floats)
+assert_type(states, list[Any])
+
+# ... and for a nest, and the inputs' type is the step function's.
+filtered = rnn(kalman, Inputs(x, x), [Filtered(h, h)], mask=[[1, 1, 1, 1, 0]] * 2)
+assert_type(filtered, tuple[Filtered, Filtered, list[Any]])
+
+# One array is one state; lengths, constants, and the keyword-only parameters.
+rnn(decay, x, h, input_length=3, unroll=2, time_major=False)
+rnn(decay, x, (h,), input_length=np.asarray([5, 2]), constants=["anything"])
+rnn(decay, x, [0.0], initial_output=h, samplewise=True, progress=True)
+rnn(decay, x, [h], progress=lambda done, total: print(done, total))
+
+step: StepFunction[Inputs, Filtered] = kalman
+
+# What a checker should refuse.
+rnn(decay, Inputs(x, x), [h])  # type: ignore[misc]
+rnn(x, x, [h])  # type: ignore[arg-type]
