@@ -42,7 +42,7 @@ class Masking:
     ) -> "Masking":
         """Prepare a mask, still an array of `own_xp` (the host's or that of `inputs`)."""
         kinds = _kinds(own_xp, mask)
-        if kinds is not None and mask.shape[1] and not kinds.any():
+        if kinds is not None and not kinds.any():
             # One call is needed to know the shape of the output.
             kinds[-1 if go_backwards else 0] = SOME
         device = array_api_compat.device(inputs[0])
@@ -100,7 +100,8 @@ def _own(xp: Namespace, values: Any, name: str) -> tuple[Namespace, Any]:
     """Return an argument that may come from the host as an array, and its namespace."""
     if isinstance(values, list | tuple):
         values = masks.rectangular(values, name)
-    wording.is_array(values, name)
+    if not array_api_compat.is_array_api_obj(values):
+        wording.fail_no_array(values, name)
     own_xp = array_api_compat.array_namespace(values)
     if own_xp is not xp and not array_api_compat.is_numpy_namespace(own_xp):
         wording.fail_library(name, own_xp, xp)

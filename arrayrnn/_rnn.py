@@ -142,7 +142,8 @@ def rnn(
     xp = array_api_compat.array_namespace(leaves[0])
     states, state_nest = read_states(xp, initial_states, leaves)
     state_paths = state_nest.paths("initial_states")
-    arguments.placed_alike(xp, [*leaves, *states], [*input_paths, *state_paths])
+    arguments.placed_alike(xp, leaves, input_paths, leaves[0])
+    arguments.placed_alike(xp, states, state_paths, leaves[0])
     constants = arguments.constants(constants)
     length = masks.length(input_length, time)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import array_api_compat
 
-from arrayrnn._checks import arguments, wording
+from arrayrnn._checks import arguments
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
 
@@ -25,8 +25,8 @@ def read_states(
         _from_python(xp, leaf, inputs) if isinstance(leaf, int | float | complex) else leaf
         for leaf in leaves
     ]
-    for state, path in zip(states, paths, strict=True):
-        wording.is_array(state, path)
+    for k, state in enumerate(states):
+        arguments.is_array(state, paths, k)
     return tuple(states), nest
 
 

@@ -67,7 +67,7 @@ class Body:
             output, new_states = result
             return output, self._build(self._leaves(new_states))
         except (TypeError, ValueError):
-            # Says what is wrong with it; on its way to here it costs nothing if nothing is.
+            # Says what is wrong with the result, if that is what failed.
             self._check(result)
             raise
 
@@ -89,13 +89,19 @@ class Body:
         given = map(where, mask, old, self._donor_states)
         output, new_states = self.whole(x_t, self._build([*given]))
         new = self._leaves(new_states)
-        held = [*map(where, mask, new, old)]
-        shown = []
         kept = self.output.leaves(self.initial if previous is None else self.rest(previous))
-        for o, p, k in zip(self.output.leaves(output), kept, self._output_as_state, strict=True):
-            # An output is often a new state as well, and the previous one the old state.
-            same = k >= 0 and o is new[k] and p is old[k]
-            shown.append(held[k] if same else where(masks[o.ndim][i], o, p))
+        try:
+            held = [*map(where, mask, new, old)]
+            shown = []
+            leaves = self.output.leaves(output)
+            for o, p, k in zip(leaves, kept, self._output_as_state, strict=True):
+                # An output is often a new state as well, and the previous one the old state.
+                same = k >= 0 and o is new[k] and p is old[k]
+                shown.append(held[k] if same else where(masks[o.ndim][i], o, p))
+        except Exception:
+            # What cannot be selected is not what the first timestep returned.
+            self._check((output, new_states))
+            raise
         return self.output.build(shown), self._build(held)
 
     def rest(self, previous: Any) -> Any:
@@ -108,7 +114,7 @@ class Body:
         output, new_states = result
         self.check_states(new_states)
         if self.started:
-            results.same_output(output, self.output, self._first_output)
+            results.same_output(output, self.output, self._first_output, self._xp)
         else:
             self._start(output, new_states)
 
@@ -126,7 +132,7 @@ class Body:
                     raise NestMismatchError
         except (AttributeError, NestMismatchError):
             for output in outputs:
-                results.same_output(output, self.output, self._first_output)
+                results.same_output(output, self.output, self._first_output, self._xp)
             raise
         return columns
 

@@ -9,7 +9,7 @@ from optree import PyTreeKind, PyTreeSpec
 
 from arrayrnn._typing import Array
 
-__all__ = ["Nest", "NestMismatchError"]
+__all__ = ["Nest", "NestMismatchError", "Paths"]
 
 _SEQUENCES = {PyTreeKind.TUPLE, PyTreeKind.LIST, PyTreeKind.NAMEDTUPLE}
 
@@ -24,7 +24,8 @@ class Nest:
     Attributes
     ----------
     leaves : callable
-        Takes a nest of this structure apart; lists and tuples are interchangeable in it.
+        Takes a nest of this structure apart; lists and tuples are interchangeable in it. Compares
+        the structure only where it has to look at it anyway.
     build : callable
         Puts leaves together to the nest, in its own containers.
     """
@@ -43,7 +44,7 @@ class Nest:
         elif spec.type is tuple and all(child.is_leaf() for child in spec.children()):
             self.leaves, self.build = tuple, tuple
         else:
-            self.leaves, self.build = self._flatten, spec.unflatten
+            self.leaves, self.build = self.flatten, spec.unflatten
 
     @classmethod
     def of(cls, tree: Any) -> tuple[tuple[Array, ...], "Nest"]:
@@ -51,25 +52,34 @@ class Nest:
         leaves, spec = optree.tree_flatten(tree)
         return tuple(leaves), cls(spec)
 
-    def paths(self, name: str) -> list[str]:
+    def paths(self, name: str) -> "Paths":
         """Return for each leaf how one would write it, the nest being called `name`."""
-        return [accessor.codify(name) for accessor in self.spec.accessors()]
+        return Paths(self.spec, name)
 
     def columns(self, trees: Sequence[Any]) -> list[Sequence[Any]]:
         """Return for each leaf its values in all `trees`."""
         if self.is_leaf:
             return [trees]
-        return [*zip(*map(self._flatten, trees), strict=True)]
+        return [*zip(*map(self.flatten, trees), strict=True)]
 
-    def matches(self, tree: Any) -> bool:
-        """Whether `tree` is of this structure, lists and tuples being interchangeable."""
-        return _alike(self.spec, optree.tree_structure(tree))
-
-    def _flatten(self, tree: Any) -> tuple[Any, ...]:
+    def flatten(self, tree: Any) -> tuple[Any, ...]:
+        """Take `tree` apart after comparing its structure; raise NestMismatchError."""
         leaves, spec = optree.tree_flatten(tree)
         if not _alike(self.spec, spec):
             raise NestMismatchError
         return tuple(leaves)
+
+
+class Paths:
+    """How one would write the leaves of a nest; found out only for those asked for."""
+
+    __slots__ = ("_name", "_spec")
+
+    def __init__(self, spec: PyTreeSpec, name: str) -> None:
+        self._spec, self._name = spec, name
+
+    def __getitem__(self, k: int) -> str:
+        return self._spec.accessors()[k].codify(self._name)
 
 
 def _only(leaf: Any) -> tuple[Any]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import array_api_compat
 
-from arrayrnn._checks.wording import describe, fail_library, is_array, library
+from arrayrnn._checks.wording import describe, fail_library, fail_no_array, library
+from arrayrnn._tree import Paths
 from arrayrnn._typing import Array, Namespace
 
 
@@ -20,30 +21,29 @@ def step_function(value: Any) -> None:
 
 
 def inputs(
-    value: Any, leaves: Sequence[Any], paths: Sequence[str], *, time_major: bool, unroll: Any
+    value: Any, leaves: Sequence[Any], paths: Paths, *, time_major: bool, unroll: Any
 ) -> tuple[int, int]:
     """Check the leaves of `inputs` and return their numbers of samples and timesteps."""
     if value is None:
-        is_array(value, "inputs")
+        fail_no_array(value, "inputs")
     if not leaves:
         raise ValueError("`inputs` is an empty nest; expected at least one array.")
     axes = "(time, samples, ...)" if time_major else "(samples, time, ...)"
-    for leaf, path in zip(leaves, paths, strict=True):
-        is_array(leaf, path)
+    for k, leaf in enumerate(leaves):
+        is_array(leaf, paths, k)
         if leaf.ndim < 3:
             raise ValueError(
-                f"`{path}` is {describe(leaf)}; expected {axes}, at least 3 dimensions. "
+                f"`{paths[k]}` is {describe(leaf)}; expected {axes}, at least 3 dimensions. "
                 "Give one number per timestep a last axis of length 1."
             )
-        _known_time(leaf.shape[0 if time_major else 1], path, unroll)
-    first = tuple(leaves[0].shape[:2])
-    for leaf, path in zip(leaves, paths, strict=True):
-        if tuple(leaf.shape[:2]) != first:
+        _known_time(leaf.shape[0 if time_major else 1], paths, k, unroll)
+        if tuple(leaf.shape[:2]) != tuple(leaves[0].shape[:2]):
             raise ValueError(
-                f"`{path}` is {describe(leaf)}, `{paths[0]}` is {describe(leaves[0])}; expected "
-                f"the same samples and time, {axes}, in every array of `inputs`."
+                f"`{paths[k]}` is {describe(leaf)}, `{paths[0]}` is {describe(leaves[0])}; "
+                f"expected the same samples and time, {axes}, in every array of `inputs`."
             )
-    time, samples = first if time_major else first[::-1]
+    first, second = leaves[0].shape[:2]
+    time, samples = (first, second) if time_major else (second, first)
     if time == 0:
         raise ValueError(
             f"`{paths[0]}` is {describe(leaves[0])}, without timesteps; expected at least one."
@@ -51,12 +51,12 @@ def inputs(
     return samples, time
 
 
-def _known_time(time: Any, path: str, unroll: Any) -> None:
+def _known_time(time: Any, paths: Paths, k: int, unroll: Any) -> None:
     # Lazy arrays leave a length open as None or nan.
     if time is None or math.isnan(time):
         reason = "`unroll=True`" if unroll is True else "a Python loop"
         raise ValueError(
-            f"`{path}` has an unknown number of timesteps ({time}); {reason} needs a fixed one."
+            f"`{paths[k]}` has an unknown number of timesteps ({time}); {reason} needs a fixed one."
         )
 
 
@@ -93,34 +93,36 @@ def constants(value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def placed_alike(xp: Namespace, leaves: Sequence[Array], paths: Sequence[str]) -> None:
-    """Check that all leaves are of the library and on the device of the first."""
-    for leaf, path in zip(leaves, paths, strict=True):
-        one_library(leaf, path, xp, paths[0])
-        _one_device(xp, leaf, path, leaves[0], paths[0])
+def is_array(leaf: Any, paths: Paths, k: int) -> None:
+    if not array_api_compat.is_array_api_obj(leaf):
+        fail_no_array(leaf, paths[k])
 
 
-def one_library(leaf: Array, where: str, xp: Namespace, first_where: str = "inputs") -> None:
+def one_library(leaf: Array, paths: Paths, k: int, xp: Namespace) -> None:
     own_xp = array_api_compat.array_namespace(leaf)
     if own_xp is not xp:
-        fail_library(where, own_xp, xp, first_where)
+        fail_library(paths[k], own_xp, xp)
 
 
-def _one_device(xp: Namespace, leaf: Any, where: str, first: Any, first_where: str) -> None:
-    """Refuse two devices if the library itself refuses to compute with both."""
-    device, expected = array_api_compat.device(leaf), array_api_compat.device(first)
-    if device == expected:
-        return
+def placed_alike(xp: Namespace, leaves: Sequence[Array], paths: Paths, first: Array) -> None:
+    """Check that the leaves are of the library and on the device of the first of `inputs`."""
+    expected = array_api_compat.device(first)
+    for k, leaf in enumerate(leaves):
+        one_library(leaf, paths, k, xp)
+        device = array_api_compat.device(leaf)
+        if device != expected and (refusal := _refusal_to_mix(xp, leaf, first)) is not None:
+            raise ValueError(
+                f"`{paths[k]}` is on device {device}, `inputs` on {expected}, and {library(xp)} "
+                "does not compute across them. Move one of them."
+            ) from refusal
+
+
+def _refusal_to_mix(xp: Namespace, *arrays: Any) -> Exception | None:
+    """Return the exception of the library if it does not compute with both of two arrays."""
+    # Some libraries accept a 0-d array from another device, so the rank has to stay.
+    few = [a if a.ndim == 0 else xp.reshape(a[(slice(0, 1),) * a.ndim], (-1,)) for a in arrays]
     try:
-        xp.logical_or(*(xp.astype(_few(xp, array), xp.bool) for array in (leaf, first)))
-    # Each library has an exception of its own for this.
-    except Exception as error:
-        raise ValueError(
-            f"`{where}` is on device {device}, `{first_where}` on {expected}, and "
-            f"{library(xp)} does not compute across them. Move one of them."
-        ) from error
-
-
-def _few(xp: Namespace, array: Any) -> Any:
-    # Some libraries accept a 0-d array from another device, so its rank has to stay.
-    return array if array.ndim == 0 else xp.reshape(array[(slice(0, 1),) * array.ndim], (-1,))
+        xp.logical_or(*(xp.astype(a, xp.bool) for a in few))
+    except Exception as error:  # each library has one of its own for this
+        return error
+    return None

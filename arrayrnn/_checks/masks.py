@@ -8,7 +8,7 @@ import array_api_compat
 
 from arrayrnn._checks.wording import describe, dtype_name
 from arrayrnn._host import to_numpy
-from arrayrnn._tree import Nest
+from arrayrnn._tree import Nest, Paths
 from arrayrnn._typing import Array, Namespace
 
 
@@ -39,11 +39,11 @@ def states_to_mask(nest: Nest) -> None:
         )
 
 
-def states_under_mask(leaves: Sequence[Array], paths: Sequence[str], samples: int) -> None:
-    for leaf, path in zip(leaves, paths, strict=True):
+def states_under_mask(leaves: Sequence[Array], paths: Paths, samples: int) -> None:
+    for k, leaf in enumerate(leaves):
         if leaf.ndim < 1 or leaf.shape[0] != samples:
             raise ValueError(
-                f"`{path}` is {describe(leaf)}; under a mask or lengths expected "
+                f"`{paths[k]}` is {describe(leaf)}; under a mask or lengths expected "
                 f"(samples, ...) with samples = {samples}, since a masked sample keeps its own "
                 "state. Broadcast the state to all samples."
             )

@@ -22,15 +22,12 @@ def library(xp: Namespace) -> str:
     return str(xp.__name__).removeprefix("array_api_compat.")
 
 
-def is_array(value: Any, where: str) -> None:
-    if not array_api_compat.is_array_api_obj(value):
-        raise TypeError(f"`{where}` is {describe(value)}; expected an array.")
+def fail_no_array(value: Any, where: str) -> NoReturn:
+    raise TypeError(f"`{where}` is {describe(value)}; expected an array.")
 
 
-def fail_library(
-    where: str, xp: Namespace, expected: Namespace, first_where: str = "inputs"
-) -> NoReturn:
+def fail_library(where: str, xp: Namespace, expected: Namespace) -> NoReturn:
     raise TypeError(
-        f"`{where}` is an array of {library(xp)}, `{first_where}` of {library(expected)}; expected "
-        "arrays of one library. Convert one of them."
+        f"`{where}` is an array of {library(xp)}, `inputs` of {library(expected)}; expected arrays "
+        "of one library. Convert one of them."
     )

@@ -1,0 +1,152 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox>=2025.2.9"]
+# ///
+"""The test matrix: ``nox`` runs what runs by default, ``nox --list`` shows the rest."""
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["lint", "types", "tests", "reference", "wheel"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+CONSTRAINTS = Path("tests/constraints.txt").resolve()
+# torch has a CPU build there; elsewhere it brings gigabytes of CUDA.
+TORCH_PYTHON = "3.11"
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+
+
+def install(session: nox.Session, *packages: str, constraints: Path = CONSTRAINTS) -> None:
+    """Install ``packages`` in the tested versions, what builds them included."""
+    build = {"PIP_BUILD_CONSTRAINT": str(CONSTRAINTS)}
+    session.install("-c", str(constraints), *packages, env=build)
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Give the packages of a dependency group."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def missing_gpu(session: nox.Session) -> str | None:
+    """Say why CUDA tests cannot run here; that is an error where a GPU is required."""
+    smi = shutil.which("nvidia-smi")
+    if smi and subprocess.run([smi, "-L"], capture_output=True, check=False).returncode == 0:
+        return None
+    reason = "no NVIDIA driver on this machine"
+    if os.environ.get("ARRAYRNN_REQUIRE_GPU") == "1":
+        session.error(f"{reason}, and ARRAYRNN_REQUIRE_GPU=1")
+    return reason
+
+
+@nox.session
+@nox.parametrize(
+    ("python", "backend"),
+    [
+        nox.param(TORCH_PYTHON if name == "torch" else None, name, id=name)
+        for name in ("numpy", "strict", "torch", "jax", "dpnp", "cupy")
+    ],
+)
+def tests(session: nox.Session, backend: str) -> None:
+    """Run the tests on one array library."""
+    gpu_missing = missing_gpu(session) if backend in {"cupy", "torch"} else None
+    if backend == "cupy" and gpu_missing:
+        session.skip(gpu_missing)
+    if backend == "dpnp" and platform.machine() not in {"x86_64", "AMD64"}:
+        session.skip("dpnp is built for x86-64 only")
+
+    package = f".[{backend}]" if backend in EXTRAS else "."
+    plot = group("docs") if backend == "numpy" else ()
+    install(session, "-e", package, *group("test"), *plot)
+    if backend == "dpnp":
+        # Tells OpenCL of the CPU driver, which it does not find in a virtual environment.
+        driver = Path(session.virtualenv.location, "lib", "libintelocl.so")
+        session.env["OCL_ICD_FILENAMES"] = str(driver)
+
+    names = {"torch": ["torch:cpu"] if gpu_missing else ["torch:cpu", "torch:cuda"]}
+    for name in names.get(backend, [backend]):
+        session.run("pytest", "--backend", name, *session.posargs)
+    if backend == "torch" and gpu_missing:
+        session.warn(f"torch:cuda skipped: {gpu_missing}")
+    if backend == "numpy" and not session.posargs:
+        session.run("pytest", "--doctest-modules", "arrayrnn")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the code and its format."""
+    install(session, *group("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the package and of a file that uses it."""
+    install(session, "-e", ".", *group("types"))
+    session.run("mypy", "--strict", "arrayrnn", "tests/typed_usage.py", *session.posargs)
+
+
+@nox.session(python=TORCH_PYTHON)
+def reference(session: nox.Session) -> None:
+    """Compare with tf_keras itself, on 1,000 drawn cases or ``-- --cases 5000``."""
+    posargs = list(session.posargs)
+    if "--cases" in posargs:
+        at = posargs.index("--cases")
+        session.env["ARRAYRNN_REFERENCE_CASES"] = posargs[at + 1]
+        del posargs[at : at + 2]
+    install(session, "-e", ".", *group("reference"))
+    session.run("pytest", "tests/reference", *posargs)
+
+
+@nox.session(python="3.11", default=False)
+def minimums(session: nox.Session) -> None:
+    """Run the tests on the lowest versions of everything that the package depends on."""
+    lowest = dict(bound.split(">=") for bound in PYPROJECT["project"]["dependencies"])
+    tested = CONSTRAINTS.read_text().splitlines()
+    pins = [pin for pin in tested if pin.partition("==")[0] not in lowest]
+    pins += [f"{name}=={version}" for name, version in lowest.items()]
+    constraints = Path(session.create_tmp(), "constraints.txt")
+    constraints.write_text("\n".join(pins))
+
+    install(session, "-e", ".", *group("test"), constraints=constraints)
+    for backend in ("numpy", "strict"):
+        session.run("pytest", "--backend", backend, *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the distributions, and use the wheel in an environment that holds nothing else."""
+    install(session, *group("wheel"))
+    folder = Path(session.create_tmp(), "wheel").resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(folder))
+    (built,) = folder.glob("*.whl")
+
+    empty = folder / "empty"
+    session.run("python", "-m", "venv", str(empty))
+    python = str(empty / ("Scripts" if os.name == "nt" else "bin") / "python")
+    session.run(python, "-m", "pip", "install", "-c", str(CONSTRAINTS), str(built), external=True)
+    smoke = str(Path("tests/smoke.py").resolve())
+    with session.chdir(folder):
+        session.run(python, "-I", smoke, external=True)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Time the loop against a hand-written one and against Keras, on one thread."""
+    install(session, "-e", ".", *group("bench"))
+    session.run("pytest", "tests/bench", *session.posargs, env=ONE_THREAD)
+
+
+if __name__ == "__main__":
+    nox.main()
