@@ -53,6 +53,7 @@ class Body:
         self._zero_output_for_mask = zero_output_for_mask
         self._state_ranks = [state.ndim for state in initial_states]
         self._first_output: tuple[Array, ...] = ()
+        self._shapes: list[tuple[int, ...]] = []  # of the states and of the output
         self._output_as_state: list[int] = []
         self._call = step_function
         if constants:
@@ -91,9 +92,11 @@ class Body:
         new = self._leaves(new_states)
         kept = self.output.leaves(self.initial if previous is None else self.rest(previous))
         try:
+            leaves = self.output.leaves(output)
+            if [array.shape for array in (*new, *leaves)] != self._shapes:
+                raise NestMismatchError  # selecting would broadcast it, or leave a state out
             held = [*map(where, mask, new, old)]
             shown = []
-            leaves = self.output.leaves(output)
             for o, p, k in zip(leaves, kept, self._output_as_state, strict=True):
                 # An output is often a new state as well, and the previous one the old state.
                 same = k >= 0 and o is new[k] and p is old[k]
@@ -146,6 +149,7 @@ class Body:
             initial = self.output.build([self._xp.zeros_like(leaf) for leaf in leaves])
         self.initial = self.output.build(self.output.leaves(initial))
         self._first_output = leaves
+        self._shapes = [array.shape for array in (*self._initial_states, *leaves)]
         states = {id(state): k for k, state in enumerate(self._leaves(new_states))}
         self._output_as_state = [states.get(id(leaf), -1) for leaf in leaves]
         self.started = True

@@ -1,0 +1,115 @@
+"""One thread for everything, timing in pairs, and the table printed at the end."""
+
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol
+
+import pytest
+
+# A BLAS reads these when it is loaded, so they come before any array library.
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ONE_THREAD = "numpy" not in sys.modules or THREADS.items() <= os.environ.items()
+os.environ.update(THREADS)
+os.environ["KERAS_BACKEND"] = "numpy"  # the `rnn` of another backend can be imported beside it
+
+SECONDS_PER_ROW = 5.0
+
+
+class Row(NamedTuple):
+    """A line of the table: a figure of arrayrnn's, what it is held against, and their ratio."""
+
+    name: str
+    ours: float
+    other: float
+    unit: str
+    rounds: int
+    ratio: float
+    target: str = ""
+
+
+class Compare(Protocol):
+    """Times two contenders in pairs and adds a line to the table."""
+
+    def __call__(
+        self,
+        name: str,
+        ours: Callable[[], object],
+        other: Callable[[], object],
+        target: str = "",
+        *,
+        timesteps: int | None = None,
+    ) -> None: ...
+
+
+ROWS = pytest.StashKey[list[Row]]()
+
+
+@pytest.fixture
+def add_row(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Add a line to the table."""
+    rows = request.config.stash.setdefault(ROWS, [])
+    return lambda *fields: rows.append(Row(*fields))
+
+
+@pytest.fixture
+def compare(benchmark: Any, add_row: Callable[..., None]) -> Compare:
+    """Time two contenders in alternation; the ratio is the median of the ratios of the pairs."""
+
+    def compare(
+        name: str,
+        ours: Callable[[], object],
+        other: Callable[[], object],
+        target: str = "",
+        *,
+        timesteps: int | None = None,
+    ) -> None:
+        pair = seconds(ours) + seconds(other)
+        rounds = max(7, min(101, round(SECONDS_PER_ROW / pair)))
+        # `pedantic` times a single contender: the other has its turn in the untimed set-up.
+        other_times: list[float] = []
+        benchmark.pedantic(ours, setup=lambda: other_times.append(seconds(other)), rounds=rounds)
+        if benchmark.disabled:
+            return
+        our_times = benchmark.stats.stats.data
+        ratios = [one / another for one, another in zip(our_times, other_times, strict=True)]
+        ratio = statistics.median(ratios)
+        benchmark.extra_info.update(other=other_times, ratio=ratio, target=target)
+        unit, scale = ("µs/step", 1e6 / timesteps) if timesteps else ("ms", 1e3)
+        medians = [scale * statistics.median(times) for times in (our_times, other_times)]
+        add_row(name, *medians, unit, rounds, ratio, target)
+
+    return compare
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Time one call; like in `pedantic`, its result is freed after the clock has stopped."""
+    start = perf_counter()
+    result = function()
+    elapsed = perf_counter() - start
+    del result
+    return elapsed
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out the table of pytest-benchmark, which knows no pairs."""
+    config.option.benchmark_quiet = True
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the table."""
+    rows = config.stash.get(ROWS, [])
+    if not rows:
+        return
+    width = max(len(row.name) for row in rows)
+    write = terminalreporter.write_line
+    terminalreporter.section("arrayrnn and the other, in alternation: medians")
+    head = f"{'other     on     step':{width}}  {'arrayrnn':>9} {'other':>9} {'unit':7} rounds"
+    write(f"{head} {'ratio':>6}  target")
+    for name, ours, other, unit, rounds, ratio, target in rows:
+        figures = f"{ours:>9.2f} {other:>9.2f} {unit:7} {rounds:>6} {ratio:>6.2f}"
+        write(f"{name:{width}}  {figures}  {target}".rstrip())
+    if not ONE_THREAD:
+        write(f"More than one thread: NumPy was imported before {', '.join(THREADS)} were set.")

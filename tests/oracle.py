@@ -1,0 +1,59 @@
+"""What `rnn` should return, found one sample at a time with plain NumPy, and how to look inside."""
+
+import numpy as np
+
+__all__ = ["Recorder", "draw", "halving", "recurrence"]
+
+
+def draw(backend, *shape):
+    """Small whole numbers, floats of the backend: what is halved a few times stays exact."""
+    drawn = np.random.default_rng(shape).integers(-4, 5, size=shape)
+    return drawn.astype(backend.float)
+
+
+def halving(x_t, states):
+    """Compute a step that forgets nothing and whose output is not its state."""
+    (level,) = states
+    level = 0.5 * level + x_t
+    return 4.0 * level - 1.0, [level]
+
+
+def recurrence(
+    step, x, states, keep=None, *, go_backwards=False, zero_output=False, initial_output=None
+):
+    """Return ``(last_output, outputs, new_states)`` of NumPy arrays; masked timesteps are skipped.
+
+    The step sees one sample at a time, and nothing at all of what is masked.
+    """
+    samples, time = x.shape[:2]
+    keep = np.ones((samples, time), dtype=bool) if keep is None else keep
+    outputs, new_states = [], []
+    for s in range(samples):
+        own = tuple(state[s : s + 1] for state in states)
+        previous = None if initial_output is None else initial_output[s : s + 1]
+        shown = []
+        for t in reversed(range(time)) if go_backwards else range(time):
+            if keep[s, t]:
+                previous, own = step(x[s : s + 1, t], tuple(own))
+            shown.append(None if zero_output and not keep[s, t] else previous)
+        outputs.append(shown)
+        new_states.append(own)
+    zeros = np.zeros_like(next(o for shown in outputs for o in shown if o is not None))
+    filled = [[zeros if o is None else o for o in shown] for shown in outputs]
+    joined = np.concatenate([np.stack(shown, axis=1) for shown in filled])
+    states = [np.concatenate(column) for column in zip(*new_states, strict=True)]
+    return joined[:, -1], joined, states
+
+
+class Recorder:
+    """A step function that keeps what it is called with."""
+
+    def __init__(self, step):
+        self.step = step
+        self.inputs = []
+        self.states = []
+
+    def __call__(self, x_t, states):
+        self.inputs.append(x_t)
+        self.states.append(states)
+        return self.step(x_t, states)

@@ -1,0 +1,165 @@
+"""How often, in which order and with what the step function is called."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from arrayrnn import rnn
+from backends import assert_same
+from oracle import Recorder, halving
+
+TIME = 5
+SOME = np.array([[0, 1, 0, 0, 0], [0, 0, 0, 1, 0], [0, 1, 0, 0, 0]], dtype=bool)
+SAMPLES = len(SOME)
+ALL_OPTIONS = pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"unroll": True},
+        {"unroll": 2},
+        {"return_all_outputs": False},
+        {"zero_output_for_mask": True},
+        {"time_major": True},
+    ],
+    ids=str,
+)
+
+
+def timesteps_called(backend, *, mask=None, go_backwards=False, time_major=False, **options):
+    """Return the numbers of the timesteps for which the step is called, in order."""
+    x = np.broadcast_to(np.arange(TIME, dtype=backend.float)[:, None], (SAMPLES, TIME, 1))
+    if time_major:
+        x, mask = np.swapaxes(x, 0, 1), None if mask is None else mask.T
+    step = Recorder(halving)
+    rnn(
+        step,
+        backend.array(x),
+        [backend.array(np.zeros((SAMPLES, 1)))],
+        mask=mask,
+        go_backwards=go_backwards,
+        time_major=time_major,
+        **options,
+    )
+    # In a masked sample the donor stands, which comes from a timestep before.
+    own = np.min if go_backwards else np.max
+    return [int(own(backend.numpy(x_t))) for x_t in step.inputs]
+
+
+@ALL_OPTIONS
+def test_one_call_for_each_timestep_in_order(backend, options):
+    assert timesteps_called(backend, **options) == [0, 1, 2, 3, 4]
+
+
+@ALL_OPTIONS
+def test_backwards_the_calls_come_from_last_to_first(backend, options):
+    assert timesteps_called(backend, go_backwards=True, **options) == [4, 3, 2, 1, 0]
+
+
+@ALL_OPTIONS
+def test_no_call_where_every_sample_is_masked(backend, options):
+    assert timesteps_called(backend, mask=SOME, **options) == [1, 3]
+
+
+@ALL_OPTIONS
+def test_backwards_no_call_where_every_sample_is_masked(backend, options):
+    assert timesteps_called(backend, mask=SOME, go_backwards=True, **options) == [3, 1]
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+@ALL_OPTIONS
+def test_one_call_if_nothing_is_unmasked(backend, options, go_backwards):
+    mask = np.zeros_like(SOME)
+    calls = timesteps_called(backend, mask=mask, go_backwards=go_backwards, **options)
+    assert len(calls) == 1
+
+
+def test_no_call_beyond_the_longest_length(backend):
+    assert timesteps_called(backend, input_length=[1, 3, 0]) == [0, 1, 2]
+
+
+def test_backwards_no_call_before_the_longest_length(backend):
+    assert timesteps_called(backend, input_length=[1, 3, 0], go_backwards=True) == [2, 1, 0]
+
+
+@pytest.mark.parametrize(("go_backwards", "called"), [(False, [0, 1, 2]), (True, [2, 1, 0])])
+def test_one_length_ends_the_calls_for_all(backend, go_backwards, called):
+    assert timesteps_called(backend, input_length=3, go_backwards=go_backwards) == called
+
+
+def test_the_mask_is_cut_to_one_length_as_well(backend):
+    assert timesteps_called(backend, mask=SOME, input_length=3) == [1]
+
+
+def test_the_first_call_is_given_the_first_timestep_and_the_initial_states(backend):
+    step = Recorder(halving)
+    rnn(step, backend.array([[[3.0], [4.0]]]), [backend.array([[8.0]])])
+    assert_same(backend, step.inputs[0], np.array([[3]], backend.float))
+    assert_same(backend, step.states[0], (np.array([[8]], backend.float),))
+    assert_same(backend, step.states[1], (np.array([[7]], backend.float),))
+
+
+def test_a_step_that_counts_counts_the_timesteps(backend):
+    count = 0
+
+    def step(x_t, states):
+        nonlocal count
+        count += 1
+        return x_t * count, states
+
+    outputs = rnn(step, backend.array([[[1.0], [1.0], [1.0]]]), [])[1]
+    assert_same(backend, outputs, np.array([[[1], [2], [3]]], backend.float))
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("mask", [None, SOME, np.zeros_like(SOME)], ids=["no", "some", "all"])
+def test_progress_is_reported_after_each_timestep_masked_or_not(backend, mask, go_backwards):
+    reports = []
+    timesteps_called(
+        backend, mask=mask, go_backwards=go_backwards, progress=lambda *r: reports.append(r)
+    )
+    assert reports == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+def test_progress_is_reported_between_the_calls_of_the_step(backend):
+    events = []
+
+    def step(x_t, states):
+        events.append("step")
+        return x_t, states
+
+    x = backend.array([[[1.0], [2.0]]])
+    rnn(step, x, [], progress=lambda done, total: events.append((done, total)))
+    assert events == ["step", (1, 2), "step", (2, 2)]
+
+
+def test_progress_counts_to_the_length_if_there_is_one_for_all(backend):
+    reports = []
+    timesteps_called(backend, input_length=2, progress=lambda *report: reports.append(report))
+    assert reports == [(1, 2), (2, 2)]
+
+
+def test_progress_true_shows_a_bar(backend, capsys):
+    timesteps_called(backend, progress=True)
+    bar = capsys.readouterr().err
+    assert f"{TIME}/{TIME}" in bar
+    assert "100%" in bar
+
+
+@pytest.mark.parametrize("progress", [None, False])
+def test_without_progress_nothing_is_shown(backend, capsys, progress):
+    timesteps_called(backend, progress=progress)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_without_tqdm_is_an_error_that_says_so(backend, monkeypatch):
+    for name in ("tqdm", "tqdm.auto"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"`progress=True` needs tqdm"):
+        timesteps_called(backend, progress=True)
+
+
+def test_a_callable_needs_no_tqdm(backend, monkeypatch):
+    for name in ("tqdm", "tqdm.auto"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert len(timesteps_called(backend, progress=lambda done, total: None)) == TIME

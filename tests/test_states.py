@@ -1,0 +1,136 @@
+"""`initial_states` and `constants`: every form in which they may be given."""
+
+import numpy as np
+import pytest
+
+from arrayrnn import rnn
+from backends import assert_same
+from oracle import Recorder
+
+ONES = [[[1.0], [1.0], [1.0]], [[1.0], [1.0], [1.0]]]
+KEEP = np.array([[1, 1, 1], [0, 1, 0]])
+
+
+def hold(x_t, states):
+    return x_t, states
+
+
+@pytest.mark.parametrize("container", [list, tuple])
+@pytest.mark.parametrize("constants", [None, [], ["a", 2], ("a", 2)])
+def test_the_step_is_given_one_tuple_of_states_and_then_constants(backend, container, constants):
+    a, b = np.array([[1], [2]], backend.float), np.array([[3], [4]], backend.float)
+    step = Recorder(lambda x_t, states: (x_t, states[:2]))
+    rnn(step, backend.array(ONES), container(backend.arrays([a, b])), constants=constants)
+    for states in step.states:
+        assert type(states) is tuple
+        assert_same(backend, states[:2], (a, b))
+        assert states[2:] == (() if constants is None else ("a", 2)[: len(constants)])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_constants_of_any_kind_reach_every_call_unchanged(backend, masked):
+    constants = [
+        "text",
+        None,
+        {"b": 1, "a": [2]},
+        object(),
+        False,
+        3.5,
+        len,
+        np.arange(3),
+        backend.array([[[1.0]]]),
+        [backend.array([1.0])],
+    ]
+    step = Recorder(lambda x_t, states: (x_t, states[:1]))
+    state = backend.array([[0.0], [0.0]])
+    mask = KEEP if masked else None
+    rnn(step, backend.array(ONES), [state], mask=mask, constants=constants)
+    assert len(step.states) == 3
+    for states in step.states:
+        assert len(states) == 1 + len(constants)
+        assert all(s is c for s, c in zip(states[1:], constants, strict=True))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_bare_array_is_one_state(backend, masked):
+    step = Recorder(lambda x_t, states: (x_t, [states[0] + x_t]))
+    mask = KEEP if masked else None
+    new_states = rnn(step, backend.array(ONES), backend.array([[5.0], [7.0]]), mask=mask)[2]
+    total = [[8], [8]] if masked else [[8], [10]]
+    assert_same(backend, new_states, [np.array(total, backend.float)])
+    assert_same(
+        backend, step.states[0][:1], (np.array([[5], [5 if masked else 7]], backend.float),)
+    )
+    assert [len(states) for states in step.states] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("container", [list, tuple])
+@pytest.mark.parametrize("constants", [None, ["c"]])
+def test_there_may_be_no_state(backend, container, constants):
+    step = Recorder(lambda x_t, states: (2 * x_t, []))
+    outputs, new_states = rnn(step, backend.array(ONES), container(), constants=constants)[1:]
+    assert_same(backend, outputs, np.full((2, 3, 1), 2, backend.float))
+    assert new_states == []
+    assert type(new_states) is list
+    assert step.states == [tuple(constants or ())] * 3
+
+
+@pytest.mark.parametrize("first", ["float32", "float64"])
+def test_a_python_float_takes_the_dtype_of_the_first_floating_input(backend, first):
+    if not backend.supports("float64"):
+        pytest.skip("the device has one floating dtype only")
+    second = {"float32": "float64", "float64": "float32"}[first]
+    x = tuple(backend.array(np.ones((2, 3, 1)), dtype) for dtype in ("int32", first, second))
+    step = Recorder(lambda x_t, states: (x_t, states))
+    new_states = rnn(step, x, [0.5])[2]
+    assert_same(backend, step.states[0], (np.array(0.5, first),))
+    assert_same(backend, new_states, [np.array(0.5, first)])
+
+
+def test_a_python_float_beside_inputs_without_floats_takes_the_default_dtype(backend):
+    default = backend.xp.__array_namespace_info__().default_dtypes(device=backend.device)
+    x = backend.array(np.ones((2, 3, 1)), "int32")
+    expected = np.array(0.5, backend.name_of(default["real floating"]))
+    assert_same(backend, rnn(hold, x, [0.5])[2], [expected])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_python_ints_and_bools_take_the_default_dtypes(backend, dtype):
+    x = backend.array(np.ones((2, 3, 1)), dtype)
+    new_states = rnn(hold, x, [7, True, False])[2]
+    assert_same(backend, new_states, [np.array(7, backend.int), np.array(True), np.array(False)])
+
+
+def test_python_numbers_may_be_anywhere_in_a_state(backend):
+    new_states = rnn(hold, backend.array(ONES), [{"n": 1, "flags": (True, [0.5])}])[2]
+    expected = {
+        "n": np.array(1, backend.int),
+        "flags": (np.array(True), [np.array(0.5, backend.float)]),
+    }
+    assert_same(backend, new_states, [expected])
+
+
+def test_python_numbers_are_arrays_to_the_step(backend):
+    def step(x_t, states):
+        count, factor = states
+        return x_t * factor, [count + 1, factor * 2]
+
+    outputs, new_states = rnn(step, backend.array(ONES), [0, 1.0])[1:]
+    assert_same(backend, outputs, np.array([[[1], [2], [4]]] * 2, backend.float))
+    assert_same(backend, new_states, [np.array(3, backend.int), np.array(8, backend.float)])
+
+
+@pytest.mark.parametrize("name", ["float32", "float64", "float16", "int8", "int64", "bool"])
+def test_a_numpy_scalar_is_an_array_of_its_own_dtype(name):
+    x = np.ones((2, 3, 1), np.float32)
+    scalar = np.dtype(name).type(1)
+    (state,) = rnn(hold, x, [scalar])[2]
+    assert state.dtype == name
+    assert state == 1
+
+
+def test_a_numpy_scalar_belongs_to_numpy(backend):
+    if backend.library == "numpy":
+        pytest.skip("beside NumPy arrays it is at home")
+    with pytest.raises(TypeError, match=r"`initial_states\[0\]` is an array of numpy"):
+        rnn(hold, backend.array(ONES), [np.float64(0.5)])
