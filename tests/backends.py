@@ -137,8 +137,8 @@ def assert_same(backend: Backend, actual: Any, expected: Any, *, exact: bool = F
     )
     assert spec == expected_spec, f"structure {spec}, expected {expected_spec}"
     paths = [accessor.codify("actual") for accessor in spec.accessors()]
-    for leaf, want, path in zip(leaves, expected_leaves, paths, strict=True):
-        want = np.asarray(want)
+    wanted = map(np.asarray, expected_leaves)
+    for leaf, want, path in zip(leaves, wanted, paths, strict=True):
         assert array_api_compat.array_namespace(leaf) is backend.xp, path
         assert array_api_compat.device(leaf) == backend.device, path
         assert tuple(leaf.shape) == want.shape, f"{path}: {leaf.shape}, expected {want.shape}"

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from backends import Backend
 from hypothesis import settings
+
+from backends import Backend
 
 settings.register_profile("arrayrnn", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("arrayrnn")

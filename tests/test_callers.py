@@ -195,7 +195,7 @@ def test_the_disparities_of_a_stereo_pair(backend):
 
 def test_a_bucket_of_water_over_years_of_days(backend):
     # JAX compiles for long what joins thousands of arrays.
-    days = 365 if backend.library == "jax" else 3650
+    days = 100 if backend.library == "jax" else 3650
     rain = (np.abs(normal(backend, 1, days, 1)) + 0.1).astype(backend.float)
 
     def step(x_t, states):

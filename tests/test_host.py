@@ -1,5 +1,7 @@
 """`_host.read` brings values to the host where that can be done, and else says that it cannot."""
 
+from types import ModuleType
+
 import numpy as np
 import pytest
 
@@ -69,7 +71,7 @@ def test_make_fx_would_record_values_as_constants(torch, xp, counts):
 def test_jit_trace_would_record_values_as_constants(torch, xp, counts):
     seen = []
     torch.jit.trace(lambda row: seen.append(_host.read(xp, row)) or row + 1, counts)
-    assert set(seen) == {None}
+    assert seen[0] is None  # it is called again, without a tracer, to check the trace
 
 
 def test_the_compiler_would_record_values_as_constants(torch, xp, counts, monkeypatch):
@@ -107,10 +109,7 @@ def test_an_array_that_cannot_be_exported_has_no_values():
         def __dlpack_device__(self):
             return 1, 0
 
-    class SomeLibrary:
-        pass
-
-    assert _host.read(SomeLibrary(), Unreadable()) is None
+    assert _host.read(ModuleType("some_library"), Unreadable()) is None
 
 
 def test_a_nested_list_becomes_an_array_of_the_host():

@@ -103,7 +103,7 @@ def test_first_and_second_derivatives_are_those_of_finite_differences(options):
 
         return rnn(step, {"a": x}, [{"h": h}], **options)
 
-    check_grads(run, (normal(2, 3, 1), normal(2, 1), normal(1, 1)), order=2, modes=("fwd", "rev"))
+    check_grads(run, (normal(2, 3, 1), normal(2, 1), normal(1, 1)), order=2, modes=("rev",))
 
 
 def test_grad_reaches_what_the_step_closes_over():

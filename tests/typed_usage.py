@@ -49,7 +49,7 @@ assert_type(filtered, tuple[Filtered, Filtered, list[Any]])
 rnn(decay, x, h, input_length=3, unroll=2, time_major=False)
 rnn(decay, x, (h,), input_length=np.asarray([5, 2]), constants=["anything"])
 rnn(decay, x, [0.0], initial_output=h, samplewise=True, progress=True)
-rnn(decay, x, [h], progress=lambda done, total: print(done, total))
+rnn(decay, x, [h], progress=lambda done, total: print(f"{done / total:.0%}"))
 
 step: StepFunction[Inputs, Filtered] = kalman
 
