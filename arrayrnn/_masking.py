@@ -49,7 +49,7 @@ class Masking:
         if own_xp is not xp:
             mask = xp.asarray(mask, device=device)
         elif array_api_compat.device(mask) != device:
-            mask = array_api_compat.to_device(mask, device)
+            mask = masks.moved(mask, device)
         donor = _donor(xp, mask, inputs, states, go_backwards=go_backwards)
         return cls(xp, mask, kinds, *donor)
 

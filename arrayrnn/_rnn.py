@@ -142,8 +142,12 @@ def rnn(
     xp = array_api_compat.array_namespace(leaves[0])
     states, state_nest = read_states(xp, initial_states, leaves)
     state_paths = state_nest.paths("initial_states")
-    arguments.placed_alike(xp, leaves, input_paths, leaves[0])
-    arguments.placed_alike(xp, states, state_paths, leaves[0])
+    arguments.placed_alike(xp, leaves, input_paths, leaves[0], input_paths)
+    arguments.placed_alike(xp, states, state_paths, leaves[0], input_paths)
+    if initial_output is not None:
+        before, before_nest = Nest.of(initial_output)
+        before_paths = before_nest.paths("initial_output")
+        arguments.placed_alike(xp, before, before_paths, leaves[0], input_paths)
     constants = arguments.constants(constants)
     length = masks.length(input_length, time)
 

@@ -18,15 +18,14 @@ def read_states(
     """Return the leaves of the states, and their nest: a tuple with one entry for each state."""
     if array_api_compat.is_array_api_obj(initial_states):
         initial_states = (initial_states,)
-    arguments.sequence(initial_states, "initial_states", "Put a single nest into a list.")
+    arguments.sequence(
+        initial_states, "initial_states", "Put a single state into a list; [] means none."
+    )
     leaves, nest = Nest.of(tuple(initial_states))
-    paths = nest.paths("initial_states")
     states = [
         _from_python(xp, leaf, inputs) if isinstance(leaf, int | float | complex) else leaf
         for leaf in leaves
     ]
-    for k, state in enumerate(states):
-        arguments.is_array(state, paths, k)
     return tuple(states), nest
 
 

@@ -46,6 +46,7 @@ class Body:
         self._xp = xp
         self._states = states
         self._leaves, self._build = states.leaves, states.build
+        self._state_count = states.spec.num_children
         self._initial_states = initial_states
         self._donor_states: Sequence[Array] = () if masking is None else masking.donor_states
         self._masked_samples = None if masking is None else masking.mask.shape[1]
@@ -53,7 +54,7 @@ class Body:
         self._zero_output_for_mask = zero_output_for_mask
         self._state_ranks = [state.ndim for state in initial_states]
         self._first_output: tuple[Array, ...] = ()
-        self._shapes: list[tuple[int, ...]] = []  # of the states and of the output
+        self._kinds: list[tuple[Any, Any]] = []  # shapes and dtypes of the states, the outputs
         self._output_as_state: list[int] = []
         self._call = step_function
         if constants:
@@ -66,6 +67,8 @@ class Body:
             self._check(result)
         try:
             output, new_states = result
+            if len(new_states) != self._state_count:
+                raise NestMismatchError  # the next step would take a constant for a state
             return output, self._build(self._leaves(new_states))
         except (TypeError, ValueError):
             # Says what is wrong with the result, if that is what failed.
@@ -93,8 +96,8 @@ class Body:
         kept = self.output.leaves(self.initial if previous is None else self.rest(previous))
         try:
             leaves = self.output.leaves(output)
-            if [array.shape for array in (*new, *leaves)] != self._shapes:
-                raise NestMismatchError  # selecting would broadcast it, or leave a state out
+            if [(array.shape, array.dtype) for array in (*new, *leaves)] != self._kinds:
+                raise NestMismatchError  # selecting would broadcast or promote it
             held = [*map(where, mask, new, old)]
             shown = []
             for o, p, k in zip(leaves, kept, self._output_as_state, strict=True):
@@ -134,8 +137,12 @@ class Body:
                 if {o.dtype for o in column} != {first.dtype}:
                     raise NestMismatchError
         except (AttributeError, NestMismatchError):
-            for output in outputs:
-                results.same_output(output, self.output, self._first_output, self._xp)
+            for number, output in enumerate(outputs):
+                try:
+                    results.same_output(output, self.output, self._first_output, self._xp)
+                except (TypeError, ValueError) as error:
+                    error.add_note(f"arrayrnn.rnn: output number {number}, counted from 0.")
+                    raise
             raise
         return columns
 
@@ -144,12 +151,12 @@ class Body:
         results.first_output(self.output, leaves, self._masked_samples, self._xp)
         initial = self._initial_output
         if initial is not None:
-            results.initial_output(initial, self.output, leaves, self._xp)
+            results.initial_output(initial, self.output, leaves)
         if initial is None or self._zero_output_for_mask:
             initial = self.output.build([self._xp.zeros_like(leaf) for leaf in leaves])
         self.initial = self.output.build(self.output.leaves(initial))
         self._first_output = leaves
-        self._shapes = [array.shape for array in (*self._initial_states, *leaves)]
+        self._kinds = [(array.shape, array.dtype) for array in (*self._initial_states, *leaves)]
         states = {id(state): k for k, state in enumerate(self._leaves(new_states))}
         self._output_as_state = [states.get(id(leaf), -1) for leaf in leaves]
         self.started = True

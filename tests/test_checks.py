@@ -95,10 +95,10 @@ def an_array(backend: Backend, *shape: int, dtype: str | None = None) -> str:
     return f"an array of shape {shape} and dtype {dtype or backend.float}"
 
 
-def note(t: int, time: int, *, backwards: int | None = None) -> str:
-    """Return what an exception tells of its timestep, which is the `backwards`-th in order."""
-    order = "" if backwards is None else f" (going backwards: number {backwards} in order)"
-    return f"arrayrnn.rnn: raised at timestep {t} of {time}, counted from 0{order}."
+def note(t: int, time: int, *, backwards: bool = False) -> str:
+    """Return what an exception tells of its timestep."""
+    direction = ", going backwards" if backwards else ""
+    return f"arrayrnn.rnn: at timestep {t} of {time}, counted from 0{direction}."
 
 
 def notes(error: Exception) -> list[str]:
@@ -359,8 +359,8 @@ def test_constants_that_are_no_sequence(refused, constants):
 def test_a_mask_without_states(backend, refused, states):
     refused(
         ValueError,
-        "`mask` is given and `initial_states` is empty; expected at least one state for the mask "
-        "to hold. Without states, select from the outputs.",
+        "`mask` is given and `initial_states` is empty; expected at least one state, which "
+        "masked samples keep. Without states, select from the outputs.",
         step_function=echo,
         initial_states=states,
         mask=backend.array(MASK),
@@ -441,7 +441,7 @@ def test_a_real_mask_is_fine(backend, dtype, of_the_host):
 )
 def test_a_ragged_mask(refused, mask):
     error = refused(ValueError, "`mask` is a ragged list", mask=mask)
-    assert str(error).endswith("; expected equal lengths.")
+    assert str(error).endswith("; expected rows of equal length.")
 
 
 @pytest.mark.parametrize(
@@ -540,7 +540,8 @@ def test_a_bool_as_input_length(backend, refused, kind, value):
     came = "of type bool" if kind == "Python" else an_array(backend, dtype="bool")
     refused(
         TypeError,
-        f"`input_length` is {came}; expected an integer, or one integer for each sample.",
+        f"`input_length` is {came}; expected an integer whose value is known, or one "
+        "integer for each sample.",
         input_length=given,
     )
 
@@ -558,7 +559,8 @@ def test_a_bool_as_input_length(backend, refused, kind, value):
 def test_an_input_length_that_is_no_integer(refused, length, came):
     refused(
         TypeError,
-        f"`input_length` is {came}; expected an integer, or one integer for each sample.",
+        f"`input_length` is {came}; expected an integer whose value is known, or one "
+        "integer for each sample.",
         input_length=length,
     )
 
@@ -566,8 +568,8 @@ def test_an_input_length_that_is_no_integer(refused, length, came):
 def test_a_0d_float_array_as_input_length(backend, refused):
     refused(
         TypeError,
-        f"`input_length` is {an_array(backend)}; expected an integer, or one integer for each "
-        "sample.",
+        f"`input_length` is {an_array(backend)}; expected an integer whose value is known, or "
+        "one integer for each sample.",
         input_length=backend.array(np.asarray(2.0)),
     )
 
@@ -617,7 +619,7 @@ def test_lengths_of_another_shape(backend, refused, shape):
 
 def test_ragged_lengths(refused):
     error = refused(ValueError, "`input_length` is a ragged list", input_length=[2, [3]])
-    assert str(error).endswith("; expected equal lengths.")
+    assert str(error).endswith("; expected rows of equal length.")
 
 
 def test_lengths_without_states_are_fine(backend):
@@ -651,7 +653,7 @@ def test_inputs_of_two_libraries(backend, refused):
     other, name = foreign(backend, SAMPLES, TIME, 1)
     refused(
         TypeError,
-        f"`inputs['b']` is an array of {name}, `inputs` of {own_name(backend)}; expected "
+        f"`inputs['b']` is an array of {name}, `inputs['a']` of {own_name(backend)}; expected "
         "arrays of one library. Convert one of them.",
         inputs={"a": timesteps(backend, TIME), "b": other},
     )
@@ -685,8 +687,6 @@ def test_an_initial_output_of_another_library(backend, refused):
         TypeError,
         f"`initial_output['k']` is an array of {name}, `inputs` of {own_name(backend)}; expected "
         "arrays of one library. Convert one of them.",
-        calls=1,
-        step_function=lambda x_t, states: ({"k": x_t}, states),
         initial_output={"k": other},
     )
 
@@ -700,7 +700,7 @@ def test_a_step_that_returns_an_array_of_another_library(backend, refused, part)
         calls=1,
         step_function=lambda x_t, states: (other, states) if part == "output" else (x_t, [other]),
     )
-    expected = f", of {name}; expected an array of {own_name(backend)}, as `inputs` is."
+    expected = f", of {name}; expected an array of {own_name(backend)}, as in `inputs`."
     assert str(error).endswith(expected)
 
 
@@ -717,11 +717,11 @@ def elsewhere(backend: Backend, *shape: int) -> Any:
     return pytest.skip(f"{backend.library} has one device here")
 
 
-def apart(backend: Backend, other: Any, where: str) -> str:
+def apart(backend: Backend, other: Any, where: str, inputs: str = "inputs") -> str:
     """Return the message about `other`, at `where`."""
     return (
-        f"`{where}` is on device {array_api_compat.device(other)}, `inputs` on {backend.device}, "
-        f"and {own_name(backend)} does not compute across them. Move one of them."
+        f"`{where}` is on device {array_api_compat.device(other)}, `{inputs}` on "
+        f"{backend.device}, and {own_name(backend)} does not compute across them. Move one of them."
     )
 
 
@@ -734,8 +734,29 @@ def test_a_state_on_another_device(backend, refused, shape):
 def test_inputs_on_two_devices(backend, refused):
     other = elsewhere(backend, SAMPLES, TIME, 1)
     refused(
-        ValueError, apart(backend, other, "inputs[1]"), inputs=(timesteps(backend, TIME), other)
+        ValueError,
+        apart(backend, other, "inputs[1]", "inputs[0]"),
+        inputs=(timesteps(backend, TIME), other),
     )
+
+
+@pytest.mark.parametrize("argument", ["mask", "input_length"])
+def test_a_mask_whose_values_cannot_be_moved(backend, refused, argument):
+    if backend.library != "torch":
+        pytest.skip("only PyTorch has arrays without values")
+    shape = (SAMPLES, TIME) if argument == "mask" else (SAMPLES,)
+    dtype = backend.xp.bool if argument == "mask" else backend.xp.int64
+    empty = backend.xp.zeros(shape, dtype=dtype, device="meta")
+    refused(
+        ValueError,
+        f"`mask` or `input_length` is on device meta and cannot be moved to {backend.device}",
+        **{argument: empty},
+    )
+
+
+def test_an_initial_output_on_another_device(backend, refused):
+    other = elsewhere(backend, SAMPLES, FEATURES)
+    refused(ValueError, apart(backend, other, "initial_output"), initial_output=other)
 
 
 def test_the_librarys_own_refusal_to_mix_devices_is_the_cause(backend, refused):
@@ -853,7 +874,7 @@ def test_an_initial_output_of_another_structure(backend, refused, wrap, structur
     refused(
         ValueError,
         f"`initial_output` is of the structure {structure}; expected that of the output of "
-        "`step_function`, *.",
+        "`step_function`, * (* is an array).",
         calls=1,
         initial_output=wrap(zeros(backend)),
     )
@@ -863,7 +884,6 @@ def test_an_initial_output_that_is_no_array(refused):
     refused(
         TypeError,
         "`initial_output` is of type float; expected an array.",
-        calls=1,
         initial_output=0.0,
     )
 
@@ -940,12 +960,12 @@ def test_a_step_that_returns_the_constants_as_states(backend, refused):
 def test_a_step_whose_states_are_no_sequence(refused, wrap):
     error = refused(
         ValueError,
-        "`step_function` returned new_states ",
+        "`step_function` returned `new_states`, ",
         calls=1,
         step_function=lambda x_t, _: (x_t, wrap(x_t)),
     )
     assert str(error).endswith(
-        "; expected a list or tuple of 1, one new state for each initial state."
+        "; expected a list or tuple of length 1, one new state for each initial state."
     )
 
 
@@ -962,7 +982,7 @@ def test_a_step_that_returns_a_state_of_another_structure(backend, refused, wrap
     refused(
         ValueError,
         f"`step_function` returned new_states of the structure {structure}; expected that of "
-        "`initial_states`, ({'a': *},).",
+        "`initial_states`, ({'a': *},) (* is an array).",
         calls=1,
         step_function=lambda x_t, _: (x_t, [wrap(x_t)]),
         initial_states=[{"a": zeros(backend)}],
@@ -1002,7 +1022,7 @@ def test_a_step_that_returns_a_state_of_half_precision_is_told_of_autocast(backe
         TypeError,
         "`step_function` returned `new_states[0]`, "
         f"{an_array(backend, SAMPLES, FEATURES, dtype=dtype)}; expected the dtype of the initial "
-        "state, float32. If this is mixed precision (autocast) at work, cast the state back in the "
+        "state, float32. If this is mixed precision (autocast), cast the state back in the "
         "step, or disable autocast around the call.",
         calls=1,
         step_function=lambda x_t, _: (x_t, [half]),
@@ -1088,7 +1108,7 @@ def test_a_step_that_returns_a_state_of_another_structure_later(refused_late, ma
     refused_late(
         ValueError,
         "`step_function` returned new_states of the structure ((*,),); expected that of "
-        "`initial_states`, (*,).",
+        "`initial_states`, (*,) (* is an array).",
         step_function=changing(forget, lambda x_t, _: (x_t, [(x_t,)])),
         mask=partly(masked),
     )
@@ -1099,7 +1119,7 @@ def test_a_nested_state_of_another_structure_later(backend, refused_late, masked
     refused_late(
         ValueError,
         "`step_function` returned new_states of the structure ({'b': *},); expected that of "
-        "`initial_states`, ({'a': *},).",
+        "`initial_states`, ({'a': *},) (* is an array).",
         step_function=changing(
             lambda x_t, _: (x_t, [{"a": x_t}]), lambda x_t, _: (x_t, [{"b": x_t}])
         ),
@@ -1146,7 +1166,7 @@ def test_an_output_that_changes_its_structure(refused_late, wrap, structure, bac
     refused_late(
         ValueError,
         f"`step_function` returned an output of the structure {structure}; expected that of the "
-        "first timestep, *.",
+        "first timestep, * (* is an array).",
         step_function=changing(forget, lambda x_t, _: (wrap(x_t), [x_t]), back=back),
         mask=partly(masked),
     )
@@ -1302,7 +1322,7 @@ def test_the_note_going_backwards(backend, refused):
         inputs=timesteps(backend, LONG),
         go_backwards=True,
     )
-    assert notes(raised) == [note(29, 100, backwards=70)]
+    assert notes(raised) == [note(29, 100, backwards=True)]
 
 
 def test_the_note_counts_masked_timesteps(backend, refused):
@@ -1329,7 +1349,7 @@ def test_the_note_counts_masked_timesteps_going_backwards(refused):
         mask=np.asarray([[True, False, False], [True, True, False]]),
         go_backwards=True,
     )
-    assert notes(raised) == [note(1, 3, backwards=1)]
+    assert notes(raised) == [note(1, 3, backwards=True)]
 
 
 def test_the_note_under_an_input_length(refused):
@@ -1341,7 +1361,7 @@ def test_the_note_under_an_input_length(refused):
         input_length=2,
         go_backwards=True,
     )
-    assert notes(raised) == [note(0, 2, backwards=1)]
+    assert notes(raised) == [note(0, 2, backwards=True)]
 
 
 def test_the_note_time_major(backend, refused):
@@ -1365,3 +1385,39 @@ def test_the_note_is_on_what_is_wrong_with_a_returned_pair(backend, refused):
         inputs=timesteps(backend, LONG),
     )
     assert notes(error) == [note(70, 100)]
+
+
+def test_a_late_wrong_number_of_states_is_told_rather_than_what_the_next_step_makes_of_it(refused):
+    def step(x_t, states):
+        (h,) = states
+        calls.append(h)
+        return x_t, [x_t] * (2 if len(calls) == 2 else 1)
+
+    calls = []
+    error = refused(ValueError, "`step_function` returned 2 states", calls=2, step_function=step)
+    assert notes(error) == [note(1, 3)]
+
+
+def test_a_late_state_of_another_shape_is_told_if_the_next_step_fails_on_it(backend, refused):
+    def step(x_t, states):
+        calls.append(x_t)
+        h = states[0] + x_t
+        return h, [zeros(backend, SAMPLES, 3) if len(calls) == 2 else h]
+
+    calls = []
+    refused(
+        ValueError,
+        "expected the shape of the initial state, (2, 4).",
+        calls=3,
+        step_function=step,
+    )
+
+
+def test_an_output_found_wrong_at_the_end_is_told_by_its_number(refused):
+    def step(x_t, states):
+        calls.append(x_t)
+        return ([x_t] if len(calls) == 2 else x_t), states
+
+    calls = []
+    error = refused(ValueError, "returned an output of the structure", calls=3, step_function=step)
+    assert notes(error) == ["arrayrnn.rnn: output number 1, counted from 0."]

@@ -60,6 +60,16 @@ def test_no_state_is_ever_taken_for_the_output(backend, go_backwards, zero_outpu
     assert_same(backend, found, expected, exact=True)
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_what_is_selected_away_leaves_no_trace_were_it_infinite_or_nan(backend, value):
+    x = backend.array([[[1.0], [2.0]], [[3.0], [4.0]]])
+    state = backend.array([[value], [value]])
+    mask = np.array([[1, 1], [0, 1]])
+    found = rnn(lambda x_t, states: (-x_t, [x_t]), x, [state], mask=mask, initial_output=state)
+    outputs = np.array([[[-1], [-2]], [[value], [-4]]], backend.float)
+    assert_same(backend, found, (outputs[:, 1], outputs, [-outputs[:, 1]]), exact=True)
+
+
 @pytest.mark.parametrize("zero_output", [False, True])
 @pytest.mark.parametrize("all_outputs", [False, True])
 @pytest.mark.parametrize("masked_at_the_end", [[0], [0, 1, 2]], ids=str)

@@ -98,22 +98,21 @@ def is_array(leaf: Any, paths: Paths, k: int) -> None:
         fail_no_array(leaf, paths[k])
 
 
-def one_library(leaf: Array, paths: Paths, k: int, xp: Namespace) -> None:
-    own_xp = array_api_compat.array_namespace(leaf)
-    if own_xp is not xp:
-        fail_library(paths[k], own_xp, xp)
-
-
-def placed_alike(xp: Namespace, leaves: Sequence[Array], paths: Paths, first: Array) -> None:
-    """Check that the leaves are of the library and on the device of the first of `inputs`."""
+def placed_alike(
+    xp: Namespace, leaves: Sequence[Array], paths: Paths, first: Array, inputs: Paths
+) -> None:
+    """Check that all leaves are arrays of the library and on the device of `first`, an input."""
     expected = array_api_compat.device(first)
     for k, leaf in enumerate(leaves):
-        one_library(leaf, paths, k, xp)
+        is_array(leaf, paths, k)
+        own_xp = array_api_compat.array_namespace(leaf)
+        if own_xp is not xp:
+            fail_library(paths[k], own_xp, xp, inputs[0])
         device = array_api_compat.device(leaf)
         if device != expected and (refusal := _refusal_to_mix(xp, leaf, first)) is not None:
             raise ValueError(
-                f"`{paths[k]}` is on device {device}, `inputs` on {expected}, and {library(xp)} "
-                "does not compute across them. Move one of them."
+                f"`{paths[k]}` is on device {device}, `{inputs[0]}` on {expected}, and "
+                f"{library(xp)} does not compute across them. Move one of them."
             ) from refusal
 
 

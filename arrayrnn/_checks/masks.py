@@ -17,7 +17,12 @@ def rectangular(values: Sequence[Any], name: str) -> Any:
     try:
         return to_numpy(values)
     except ValueError as error:
-        raise ValueError(f"`{name}` is a ragged list ({error}); expected equal lengths.") from None
+        raise ValueError(f"`{name}` is a ragged list; expected rows of equal length.") from error
+    except (RuntimeError, TypeError) as error:
+        raise TypeError(
+            f"`{name}` is a list that holds more than numbers; expected numbers only. Stack a list "
+            "of arrays into one."
+        ) from error
 
 
 def mask(xp: Namespace, mask: Any, samples: int, time: int, *, time_major: bool) -> None:
@@ -31,11 +36,21 @@ def mask(xp: Namespace, mask: Any, samples: int, time: int, *, time_major: bool)
         )
 
 
+def moved(mask: Any, device: Any) -> Any:
+    try:
+        return array_api_compat.to_device(mask, device)
+    except Exception as error:  # each library has one of its own for this
+        raise ValueError(
+            f"`mask` or `input_length` is on device {array_api_compat.device(mask)} and cannot be "
+            f"moved to {device}, where `inputs` are."
+        ) from error
+
+
 def states_to_mask(nest: Nest) -> None:
     if nest.spec.num_children == 0:
         raise ValueError(
-            "`mask` is given and `initial_states` is empty; expected at least one state for the "
-            "mask to hold. Without states, select from the outputs."
+            "`mask` is given and `initial_states` is empty; expected at least one state, which "
+            "masked samples keep. Without states, select from the outputs."
         )
 
 
@@ -53,18 +68,18 @@ def length(value: Any, time: int) -> int | None:
     """Return `input_length` as an integer, or None if there is one for each sample, or none."""
     if value is None or isinstance(value, list | tuple):
         return None
-    is_one = value.ndim == 0 if array_api_compat.is_array_api_obj(value) else True
-    if not is_one:
+    if array_api_compat.is_array_api_obj(value) and value.ndim > 0:
         return None
     try:
         if isinstance(value, bool) or dtype_name(getattr(value, "dtype", "")).startswith("bool"):
-            raise TypeError
+            raise TypeError("a bool is no length")
         number = operator.index(value)
-    except TypeError:
+    # What a library raises for an array that is no integer, or whose value is not known now.
+    except (IndexError, RuntimeError, TypeError) as error:
         raise TypeError(
-            f"`input_length` is {describe(value)}; expected an integer, or one integer for each "
-            "sample."
-        ) from None
+            f"`input_length` is {describe(value)}; expected an integer whose value is known, or "
+            "one integer for each sample."
+        ) from error
     if not 1 <= number <= time:
         raise ValueError(
             f"`input_length` is {number}; expected 1 <= input_length <= {time}, the timesteps of "

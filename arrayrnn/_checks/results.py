@@ -5,17 +5,18 @@ from typing import Any
 
 import array_api_compat
 
-from arrayrnn._checks.arguments import is_array, one_library
 from arrayrnn._checks.wording import describe, dtype_name, library
 from arrayrnn._tree import Nest, NestMismatchError
 from arrayrnn._typing import Array, Namespace
 
 
 def pair(result: Any) -> None:
-    if not (isinstance(result, list | tuple) and len(result) == 2):
-        size = f" of {len(result)} entries" if isinstance(result, list | tuple) else ""
+    if not isinstance(result, list | tuple):
+        came = describe(result).replace("of type", "a value of type")
+        raise TypeError(f"`step_function` returned {came}; expected a pair `(output, new_states)`.")
+    if len(result) != 2:
         raise TypeError(
-            f"`step_function` returned {describe(result).removeprefix('of type ')}{size}; expected "
+            f"`step_function` returned a {type(result).__name__} of length {len(result)}; expected "
             "a pair `(output, new_states)`."
         )
 
@@ -25,8 +26,8 @@ def new_states(new: Any, nest: Nest, initial: Sequence[Array], xp: Namespace) ->
     count = nest.spec.num_children
     if not isinstance(new, list | tuple):
         raise ValueError(
-            f"`step_function` returned new_states {describe(new)}; expected a list or tuple of "
-            f"{count}, one new state for each initial state."
+            f"`step_function` returned `new_states`, {describe(new)}; expected a list or tuple of "
+            f"length {count}, one new state for each initial state."
         )
     if len(new) != count:
         raise ValueError(
@@ -54,8 +55,8 @@ def new_states(new: Any, nest: Nest, initial: Sequence[Array], xp: Namespace) ->
 def _dtype_cure(leaf: Array) -> str:
     if dtype_name(leaf.dtype) in ("float16", "bfloat16"):
         return (
-            "If this is mixed precision (autocast) at work, cast the state back in the step, or "
-            "disable autocast around the call."
+            "If this is mixed precision (autocast), cast the state back in the step, or disable "
+            "autocast around the call."
         )
     return "Cast the state in the step, or give `initial_states` the dtype that the step computes."
 
@@ -93,19 +94,17 @@ def same_output(output: Any, nest: Nest, first: Sequence[Array], xp: Namespace) 
             raise TypeError(f"{came(k)}; expected the first timestep's dtype, {expected}.")
 
 
-def initial_output(given: Any, nest: Nest, outputs: Sequence[Array], xp: Namespace) -> None:
+def initial_output(given: Any, nest: Nest, outputs: Sequence[Array]) -> None:
     """Compare `initial_output` with the first output of the step."""
     try:
         leaves = nest.flatten(given)
     except NestMismatchError:
         raise ValueError(
             f"`initial_output` is of the structure {_structure(Nest.of(given)[1])}; expected that "
-            f"of the output of `step_function`, {_structure(nest)}."
+            f"of the output of `step_function`, {_structure(nest)} (* is an array)."
         ) from None
     paths = nest.paths("initial_output")
     for k, (leaf, output) in enumerate(zip(leaves, outputs, strict=True)):
-        is_array(leaf, paths, k)
-        one_library(leaf, paths, k, xp)
         if tuple(leaf.shape) != tuple(output.shape) or leaf.dtype != output.dtype:
             raise ValueError(
                 f"`{paths[k]}` is {describe(leaf)}; expected it like the "
@@ -119,7 +118,7 @@ def _leaves(tree: Any, nest: Nest, name: str, model: str) -> tuple[Any, ...]:
     except NestMismatchError:
         raise ValueError(
             f"`step_function` returned {name} of the structure {_structure(Nest.of(tree)[1])}; "
-            f"expected that of {model}, {_structure(nest)}."
+            f"expected that of {model}, {_structure(nest)} (* is an array)."
         ) from None
 
 
@@ -129,7 +128,7 @@ def _same_kind(leaf: Any, xp: Namespace, came: Callable[[int], str], k: int) -> 
     own_xp = array_api_compat.array_namespace(leaf)
     if own_xp is not xp:
         raise TypeError(
-            f"{came(k)}, of {library(own_xp)}; expected an array of {library(xp)}, as `inputs` is."
+            f"{came(k)}, of {library(own_xp)}; expected an array of {library(xp)}, as in `inputs`."
         )
 
 
@@ -139,5 +138,5 @@ def _structure(nest: Nest) -> str:
 
 def note(error: Exception, t: int, time: int, *, go_backwards: bool) -> None:
     """Say on the step's own exception at which timestep it came."""
-    order = f" (going backwards: number {time - 1 - t} in order)" if go_backwards else ""
-    error.add_note(f"arrayrnn.rnn: raised at timestep {t} of {time}, counted from 0{order}.")
+    direction = ", going backwards" if go_backwards else ""
+    error.add_note(f"arrayrnn.rnn: at timestep {t} of {time}, counted from 0{direction}.")

@@ -26,8 +26,10 @@ def fail_no_array(value: Any, where: str) -> NoReturn:
     raise TypeError(f"`{where}` is {describe(value)}; expected an array.")
 
 
-def fail_library(where: str, xp: Namespace, expected: Namespace) -> NoReturn:
+def fail_library(
+    where: str, xp: Namespace, expected: Namespace, inputs: str = "inputs"
+) -> NoReturn:
     raise TypeError(
-        f"`{where}` is an array of {library(xp)}, `inputs` of {library(expected)}; expected arrays "
-        "of one library. Convert one of them."
+        f"`{where}` is an array of {library(xp)}, `{inputs}` of {library(expected)}; expected "
+        "arrays of one library. Convert one of them."
     )

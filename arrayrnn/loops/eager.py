@@ -47,6 +47,8 @@ def _iterate(problem: Problem, time: int, append: Callable[[Any], object]) -> tu
                     output = rest(output)
                 append(output)
     except Exception as error:
+        # What a step returned and nobody looked at may be why the next one failed.
+        body.check_states(states)
         results.note(error, t, time, go_backwards=problem.go_backwards)
         raise
     return states

@@ -19,7 +19,7 @@ class Draw:
     def __init__(self, seed):
         self.rng = np.random.default_rng(seed)
         # A few are long enough for a loop that takes its timesteps in blocks.
-        self.time = self.number(65, 150) if self.chance(0.01) else self.number(1, 7)
+        self.time = self.number(65, 150) if self.chance(0.02) else self.number(1, 7)
         self.samples = self.number(1, 4)
         self.exact = self.chance(0.4)
         self.dtypes = DTYPES if self.exact else self.pick(*FLOATS)

@@ -1,0 +1,109 @@
+"""`blocks` gives all timesteps, in order, few of them at a time."""
+
+import sys
+
+import array_api_compat
+import numpy as np
+import pytest
+
+from arrayrnn._blocks import blocks
+from arrayrnn._masking import ALL, NONE, SOME, Masking
+from arrayrnn._tree import Nest
+
+TIMES = [1, 2, 15, 16, 17, 32, 33, 63, 64, 65, 128, 129, 200]
+
+
+def of(backend, tree, mask=None, *, go_backwards=False):
+    """Return the blocks of a nest of arrays with time first."""
+    leaves, nest = Nest.of(tree)
+    masking = None
+    if mask is not None:
+        xp = backend.xp
+        masking = Masking.of(xp, xp, mask, leaves, [], go_backwards=go_backwards)
+    return blocks(backend.xp, leaves, nest, masking, go_backwards=go_backwards)
+
+
+@pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
+@pytest.mark.parametrize("time", TIMES)
+def test_every_timestep_comes_once_and_in_order(backend, time, go_backwards):
+    x = backend.array(np.arange(2 * time).reshape(time, 2), "int32")
+    order = np.arange(time)[::-1] if go_backwards else np.arange(time)
+    times, timesteps = [], []
+    for block in of(backend, x, go_backwards=go_backwards):
+        times += block.times
+        timesteps += [backend.numpy(x_t).tolist() for x_t in block.inputs]
+    assert times == order.tolist()
+    assert timesteps == np.arange(2 * time).reshape(time, 2)[order].tolist()
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_blocks_are_of_one_size_but_for_the_rest(backend, time):
+    x = backend.xp.zeros((time, 1), device=backend.device)
+    *sizes, rest = [len(block.times) for block in of(backend, x)]
+    assert len({*sizes}) <= 1
+    assert all(0 < rest <= size <= 64 for size in sizes)
+
+
+def test_blocks_of_a_long_sequence_are_as_many_as_one_has_timesteps(backend):
+    x = backend.xp.zeros((10_000, 1), device=backend.device)
+    assert [len(block.times) for block in of(backend, x)] == [100] * 100
+
+
+def test_few_views_are_alive_at_any_time():
+    class NumPy:
+        xp = array_api_compat.array_namespace(np.zeros(1))
+
+    time = 160_000
+    x = np.zeros((time, 1, 1))
+    before, most = sys.getrefcount(x), 0  # each view refers to the array
+    for block in of(NumPy, x):
+        for x_t in block.inputs:
+            assert x_t.base is x
+        most = max(most, sys.getrefcount(x) - before)
+    assert 400 <= most < 4 * 400
+
+
+def test_a_timestep_is_the_callers_nest(backend):
+    ones, twos = (backend.array(np.full((3, 2), n), "int32") for n in (1, 2))
+    for block in of(backend, {"b": [ones], "a": twos}):
+        timesteps = list(block.inputs)
+    assert [set(x_t) for x_t in timesteps] == [{"a", "b"}] * 3
+    assert [backend.numpy(x_t["b"][0]).tolist() for x_t in timesteps] == [[1, 1]] * 3
+    assert [backend.numpy(x_t["a"]).tolist() for x_t in timesteps] == [[2, 2]] * 3
+
+
+@pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
+def test_kinds_come_in_the_order_of_the_timesteps(backend, go_backwards):
+    mask = backend.array(np.asarray([[0, 0], [0, 1], [1, 1], [1, 0]], dtype=bool))
+    kinds = [NONE, SOME, ALL, SOME]
+    (block,) = of(backend, backend.array(np.zeros((4, 2, 1))), mask, go_backwards=go_backwards)
+    assert list(block.kinds) == (kinds[::-1] if go_backwards else kinds)
+
+
+def test_without_a_mask_all_samples_are_of_each_timestep(backend):
+    (block,) = of(backend, backend.array(np.zeros((3, 2, 1))))
+    assert list(block.kinds) == [ALL] * 3
+
+
+@pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
+def test_masked_samples_are_the_donor(backend, go_backwards):
+    x = backend.array(np.asarray([[[-1], [10]], [[2], [20]], [[3], [-1]]]), "int32")
+    mask = backend.array(np.asarray([[0, 1], [1, 1], [1, 0]], dtype=bool))
+    (block,) = of(backend, x, mask, go_backwards=go_backwards)
+    timesteps = [backend.numpy(x_t)[:, 0].tolist() for x_t in block.inputs]
+    forwards, backwards = [[10, 10], [2, 20], [3, 10]], [[3, 3], [2, 20], [3, 10]]
+    assert timesteps == (backwards if go_backwards else forwards)
+
+
+@pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_the_masks_are_aligned_from_the_left(backend, rank, go_backwards):
+    host = np.arange(2 * 66).reshape(66, 2) % 3 > 0
+    x, expected = backend.array(np.zeros((66, 2, 1))), host[::-1] if go_backwards else host
+    masks = [
+        mask
+        for block in of(backend, x, backend.array(host), go_backwards=go_backwards)
+        for mask in block.masks[rank]
+    ]
+    assert {tuple(mask.shape) for mask in masks} == {(2,) + (1,) * (rank - 1)}
+    assert [backend.numpy(mask).ravel().tolist() for mask in masks] == expected.tolist()
