@@ -47,7 +47,8 @@ class Masking:
             kinds[-1 if go_backwards else 0] = SOME
         device = array_api_compat.device(inputs[0])
         if own_xp is not xp:
-            mask = xp.asarray(mask, device=device)
+            # Copied on the host first: not every library takes read-only or reversed memory.
+            mask = xp.asarray(own_xp.asarray(mask, copy=True), device=device)
         elif array_api_compat.device(mask) != device:
             mask = masks.moved(mask, device)
         donor = _donor(xp, mask, inputs, states, go_backwards=go_backwards)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import isqrt
 from typing import Any
 
 from arrayrnn._blocks import blocks
@@ -12,6 +13,9 @@ from arrayrnn._typing import Array, Namespace
 from arrayrnn.loops.problem import Problem, Result
 
 __all__ = ["loop"]
+
+# JAX compiles a `concat` of thousands of arrays for minutes.
+_MOST_AT_ONCE = 256
 
 
 def loop(problem: Problem) -> Result:
@@ -72,9 +76,14 @@ def _result(problem: Problem, outputs: Any, states: tuple[Any, ...]) -> Result:
 def _join(xp: Namespace, timesteps: Sequence[Array], axis: int) -> Array:
     """Stack timesteps along `axis` (0 or 1), without `stack`'s indexing of each of them."""
     samples, *features = timesteps[0].shape
-    if axis and features:
-        joined = xp.concat(timesteps, axis=1)
+    along = axis if features else 0
+    joined = timesteps
+    if len(timesteps) > _MOST_AT_ONCE:
+        size = isqrt(len(timesteps))
+        starts = range(0, len(timesteps), size)
+        joined = [xp.concat(timesteps[i : i + size], axis=along) for i in starts]
+    joined = xp.concat(joined, axis=along)
+    if along:
         return xp.reshape(joined, (samples, len(timesteps), *features))
-    joined = xp.concat(timesteps, axis=0)
     joined = xp.reshape(joined, (len(timesteps), samples, *features))
     return xp.moveaxis(joined, 0, axis)

@@ -1,5 +1,6 @@
 """One thread for everything, timing in pairs, and the table printed at the end."""
 
+import gc
 import os
 import statistics
 import sys
@@ -66,6 +67,9 @@ def compare(benchmark: Any, add_row: Callable[..., None]) -> Compare:
         *,
         timesteps: int | None = None,
     ) -> None:
+        # Or whoever's turn it is pays for going through the modules of four array libraries.
+        gc.collect()
+        gc.freeze()
         pair = seconds(ours) + seconds(other)
         rounds = max(7, min(101, round(SECONDS_PER_ROW / pair)))
         # `pedantic` times a single contender: the other has its turn in the untimed set-up.
