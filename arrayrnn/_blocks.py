@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isqrt, prod
 from typing import Any, NamedTuple
 
-from arrayrnn._masking import ALL, SOME, Masking, align
+import array_api_compat
+
+from arrayrnn._axes import align
+from arrayrnn._masking import ALL, SOME, Masking
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
 
@@ -44,8 +47,7 @@ def blocks(
     order = slice(None, None, -1 if go_backwards else 1)
 
     def unstack(part: Array) -> Sequence[Array]:
-        timesteps: Sequence[Array] = xp.unstack(part, axis=0)
-        return timesteps[order]
+        return _unstack(xp, part)[order]
 
     for index in range(len(parts[0]))[order]:
         times = range(time)[index * size : (index + 1) * size]
@@ -87,7 +89,7 @@ def _split(xp: Namespace, array: Array, size: int) -> list[Array]:
     # timestep's own would be.
     even = xp.reshape(array[: count * size, ...], (count, size, *array.shape[1:]))
     rest = [array[count * size :, ...]] if time % size else []
-    return [*xp.unstack(even, axis=0), *rest]
+    return [*_unstack(xp, even), *rest]
 
 
 def _packed(xp: Namespace, array: Array) -> Array:
@@ -99,3 +101,11 @@ def _packed(xp: Namespace, array: Array) -> Array:
     if prod(array.shape[1:]) > _WORTH_PACKING:
         return array
     return xp.reshape(xp.reshape(array, (-1,)), array.shape)
+
+
+def _unstack(xp: Namespace, array: Any) -> Sequence[Array]:
+    if array_api_compat.is_torch_namespace(xp):
+        # array-api-compat goes through `moveaxis`, for which torch.func.vmap has no rule:
+        # https://github.com/data-apis/array-api-compat/blob/main/src/array_api_compat/common/_aliases.py
+        return array.unbind(0)
+    return xp.unstack(array, axis=0)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat
 
 from arrayrnn import _host
+from arrayrnn._axes import align, swap_time_and_samples
 from arrayrnn._checks import masks, wording
 from arrayrnn._typing import Array, Namespace
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ALL", "NONE", "SOME", "Masking", "align", "read_lengths", "read_mask"]
+__all__ = ["ALL", "NONE", "SOME", "Masking", "read_lengths", "read_mask"]
 
 # How many samples of a timestep are unmasked.
 NONE, SOME, ALL = 0, 1, 2
@@ -68,11 +69,6 @@ class Masking:
         ]
 
 
-def align(xp: Namespace, mask: Array, rank: int) -> Array:
-    """Return `mask` with axes of length 1 behind its own, to select from arrays of `rank` axes."""
-    return xp.reshape(mask, mask.shape + (1,) * (rank - mask.ndim))
-
-
 def read_mask(
     xp: Namespace, mask: Any, samples: int, time: int, *, time_major: bool
 ) -> tuple[Namespace, Array]:
@@ -80,7 +76,7 @@ def read_mask(
     own_xp, mask = _own(xp, mask, "mask")
     masks.mask(own_xp, mask, samples, time, time_major=time_major)
     mask = mask if mask.ndim == 2 else mask[:, :, 0]
-    mask = mask if time_major else own_xp.moveaxis(mask, 1, 0)
+    mask = mask if time_major else swap_time_and_samples(own_xp, mask)
     return own_xp, own_xp.astype(mask, own_xp.bool, copy=False)
 
 

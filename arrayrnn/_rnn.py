@@ -5,6 +5,7 @@ from typing import Any, SupportsIndex
 
 import array_api_compat
 
+from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._checks import arguments, masks
 from arrayrnn._masking import Masking, read_lengths, read_mask
 from arrayrnn._states import read_states
@@ -151,7 +152,7 @@ def rnn(
     constants = arguments.constants(constants)
     length = masks.length(input_length, time)
 
-    time_first = [x if time_major else xp.moveaxis(x, 1, 0) for x in leaves]
+    time_first = [x if time_major else swap_time_and_samples(xp, x) for x in leaves]
     arrays = [x[:length, ...] for x in time_first]
     given = None
     if mask is not None:

@@ -131,20 +131,26 @@ class Body:
         """Return the leaves of the outputs, for each leaf those of all timesteps."""
         try:
             columns = self.output.columns(outputs)
-            for column, first in zip(columns, self._first_output, strict=True):
-                if {o.shape for o in column} != {first.shape}:
-                    raise NestMismatchError
-                if {o.dtype for o in column} != {first.dtype}:
-                    raise NestMismatchError
+            alike = all(
+                {leaf.shape for leaf in column} == {first.shape}
+                and {leaf.dtype for leaf in column} == {first.dtype}
+                for column, first in zip(columns, self._first_output, strict=True)
+            )
         except (AttributeError, NestMismatchError):
-            for number, output in enumerate(outputs):
-                try:
-                    results.same_output(output, self.output, self._first_output, self._xp)
-                except (TypeError, ValueError) as error:
-                    error.add_note(f"arrayrnn.rnn: output number {number}, counted from 0.")
-                    raise
+            self._find_unlike(outputs)
             raise
+        if not alike:
+            self._find_unlike(outputs)
         return columns
+
+    def _find_unlike(self, outputs: Sequence[Any]) -> None:
+        # Finds none where sizes are traced: equal ones are different keys of a set there.
+        for number, output in enumerate(outputs):
+            try:
+                results.same_output(output, self.output, self._first_output, self._xp)
+            except (TypeError, ValueError) as error:
+                error.add_note(f"arrayrnn.rnn: output number {number}, counted from 0.")
+                raise
 
     def _start(self, output: Any, new_states: Any) -> None:
         leaves, self.output = Nest.of(output)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from math import isqrt
 from typing import Any
 
+from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._blocks import blocks
 from arrayrnn._checks import results
 from arrayrnn._masking import ALL, SOME
@@ -86,4 +87,4 @@ def _join(xp: Namespace, timesteps: Sequence[Array], axis: int) -> Array:
     if along:
         return xp.reshape(joined, (samples, len(timesteps), *features))
     joined = xp.reshape(joined, (len(timesteps), samples, *features))
-    return xp.moveaxis(joined, 0, axis)
+    return swap_time_and_samples(xp, joined) if axis else joined
