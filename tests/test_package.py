@@ -1,0 +1,43 @@
+"""The public surface, and what the package keeps away from."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import arrayrnn
+
+PACKAGE = Path(arrayrnn.__file__).parent
+LIBRARIES = {"cupy", "dask", "dpnp", "jax", "ndonnx", "numpy", "tensorflow", "torch"}
+
+
+def test_the_public_names():
+    assert sorted(arrayrnn.__all__) == ["StepFunction", "__version__", "rnn"]
+    assert all(hasattr(arrayrnn, name) for name in arrayrnn.__all__)
+
+
+def test_importing_it_imports_no_array_library():
+    code = "import sys, arrayrnn; print(*sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not LIBRARIES & {name.partition(".")[0] for name in shown.stdout.split()}
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
+def test_array_libraries_are_imported_by_the_host_alone(file):
+    tree = ast.parse(file.read_text())
+    # Type checkers need NumPy's name; nothing is imported for it.
+    for_types = {
+        node
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for node in ast.walk(branch)
+    }
+    imported = set()
+    for node in set(ast.walk(tree)) - for_types:
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module.partition(".")[0])
+    assert file.name == "_host.py" or not LIBRARIES & imported
