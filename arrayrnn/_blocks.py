@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isqrt, prod
 from typing import Any, NamedTuple
 
-import array_api_compat
-
 from arrayrnn._axes import align
 from arrayrnn._masking import ALL, SOME, Masking
+from arrayrnn._operations import unstack_of
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
 
 __all__ = ["Block", "blocks"]
 
-_SMALLEST = 16  # timesteps
+_SMALLEST = 64  # timesteps
 _WORTH_PACKING = 1024  # elements of a timestep, at most
 
 
@@ -45,9 +44,10 @@ def blocks(
     parts = [_split(xp, leaf, size) for leaf in inputs]
     mask_parts = None if masking is None else _split(xp, masking.mask, size)
     order = slice(None, None, -1 if go_backwards else 1)
+    in_time = unstack_of(xp)
 
     def unstack(part: Array) -> Sequence[Array]:
-        return _unstack(xp, part)[order]
+        return in_time(part)[order]
 
     for index in range(len(parts[0]))[order]:
         times = range(time)[index * size : (index + 1) * size]
@@ -89,7 +89,7 @@ def _split(xp: Namespace, array: Array, size: int) -> list[Array]:
     # timestep's own would be.
     even = xp.reshape(array[: count * size, ...], (count, size, *array.shape[1:]))
     rest = [array[count * size :, ...]] if time % size else []
-    return [*_unstack(xp, even), *rest]
+    return [*unstack_of(xp)(even), *rest]
 
 
 def _packed(xp: Namespace, array: Array) -> Array:
@@ -101,11 +101,3 @@ def _packed(xp: Namespace, array: Array) -> Array:
     if prod(array.shape[1:]) > _WORTH_PACKING:
         return array
     return xp.reshape(xp.reshape(array, (-1,)), array.shape)
-
-
-def _unstack(xp: Namespace, array: Any) -> Sequence[Array]:
-    if array_api_compat.is_torch_namespace(xp):
-        # array-api-compat goes through `moveaxis`, for which torch.func.vmap has no rule:
-        # https://github.com/data-apis/array-api-compat/blob/main/src/array_api_compat/common/_aliases.py
-        return array.unbind(0)
-    return xp.unstack(array, axis=0)

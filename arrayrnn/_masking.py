@@ -43,16 +43,16 @@ class Masking:
     ) -> "Masking":
         """Prepare a mask, still an array of `own_xp` (the host's or that of `inputs`)."""
         kinds = _kinds(own_xp, mask)
-        if kinds is not None and not kinds.any():
-            # One call is needed to know the shape of the output.
-            kinds[-1 if go_backwards else 0] = SOME
         device = array_api_compat.device(inputs[0])
         if own_xp is not xp:
             # Copied on the host first: not every library takes read-only or reversed memory.
             mask = xp.asarray(own_xp.asarray(mask, copy=True), device=device)
         elif array_api_compat.device(mask) != device:
             mask = masks.moved(mask, device)
-        donor = _donor(xp, mask, inputs, states, go_backwards=go_backwards)
+        donor = _donor(xp, mask, kinds, inputs, states, go_backwards=go_backwards)
+        if kinds is not None and not kinds.any():
+            # One call is needed to know the shape of the output.
+            kinds[-1 if go_backwards else 0] = SOME
         return cls(xp, mask, kinds, *donor)
 
     def kinds_at(self, times: range) -> list[int]:
@@ -116,6 +116,7 @@ def _kinds(xp: Namespace, mask: Array) -> "np.ndarray[Any, Any] | None":
 def _donor(
     xp: Namespace,
     mask: Array,
+    kinds: "np.ndarray[Any, Any] | None",
     inputs: Sequence[Array],
     states: Sequence[Array],
     *,
@@ -128,17 +129,23 @@ def _donor(
     """
     if not mask.shape[1]:
         return [xp.zeros_like(x[0, ...]) for x in inputs], [xp.zeros_like(s) for s in states]
-    t = _first(xp, xp.any(mask, axis=1), from_the_end=go_backwards)
-    s = _first(xp, xp.take(mask, t, axis=0)[0, ...])
-    exists = xp.any(mask)
+    if kinds is None:
+        t = _first(xp, xp.any(mask, axis=1), from_the_end=go_backwards)
+        mask_t, *inputs_t = (xp.take(x, t, axis=0)[0, ...] for x in (mask, *inputs))
+        exists = xp.any(mask)
+    else:
+        # A slice leaves alone what `take` would copy first, if it is not contiguous.
+        unmasked = kinds.nonzero()[0]
+        at = int(unmasked[-1 if go_backwards else 0]) if unmasked.size else 0
+        mask_t, *inputs_t = (x[at, ...] for x in (mask, *inputs))
+        exists = xp.any(mask_t)
+    s = _first(xp, mask_t)
 
-    def rows(found: Array) -> Array:
-        return xp.where(exists, found, xp.zeros_like(found))
+    def rows(arrays: Sequence[Array]) -> list[Array]:
+        found = [xp.take(array, s, axis=0) for array in arrays]
+        return [xp.where(exists, row, xp.zeros_like(row)) for row in found]
 
-    return (
-        [rows(xp.take(xp.take(x, t, axis=0), s, axis=1)[0, ...]) for x in inputs],
-        [rows(xp.take(state, s, axis=0)) for state in states],
-    )
+    return rows(inputs_t), rows(states)
 
 
 def _first(xp: Namespace, flags: Array, *, from_the_end: bool = False) -> Array:

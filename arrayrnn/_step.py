@@ -5,6 +5,7 @@ from typing import Any
 
 from arrayrnn._checks import results
 from arrayrnn._masking import Masking
+from arrayrnn._operations import where_of
 from arrayrnn._tree import Nest, NestMismatchError
 from arrayrnn._typing import Array, Namespace
 
@@ -44,6 +45,7 @@ class Body:
         self.started = False
         self.initial: Any = None
         self._xp = xp
+        self._where = where_of(xp)
         self._states = states
         self._leaves, self._build = states.leaves, states.build
         self._state_count = states.spec.num_children
@@ -88,27 +90,29 @@ class Body:
         Masked samples of `x_t` are the donor's already; ``masks[rank][i]`` is the timestep's mask,
         aligned to select from arrays of that rank.
         """
-        where, old = self._xp.where, self._leaves(states)
+        where, old = self._where, self._leaves(states)
         mask = [masks[rank][i] for rank in self._state_ranks]
-        given = map(where, mask, old, self._donor_states)
-        output, new_states = self.whole(x_t, self._build([*given]))
-        new = self._leaves(new_states)
-        kept = self.output.leaves(self.initial if previous is None else self.rest(previous))
+        result = self._call(x_t, self._build([*map(where, mask, old, self._donor_states)]))
+        if not self.started:
+            self._check(result)
+            previous = self.initial
+        nest = self.output
         try:
-            leaves = self.output.leaves(output)
-            if [(array.shape, array.dtype) for array in (*new, *leaves)] != self._kinds:
-                raise NestMismatchError  # selecting would broadcast or promote it
-            held = [*map(where, mask, new, old)]
-            shown = []
-            for o, p, k in zip(leaves, kept, self._output_as_state, strict=True):
-                # An output is often a new state as well, and the previous one the old state.
-                same = k >= 0 and o is new[k] and p is old[k]
-                shown.append(held[k] if same else where(masks[o.ndim][i], o, p))
+            output, new_states = result
+            new, leaves = self._leaves(new_states), nest.leaves(output)
+            for array, (shape, dtype) in zip((*new, *leaves), self._kinds, strict=True):
+                if array.shape != shape or array.dtype != dtype:
+                    raise NestMismatchError  # selecting would broadcast or promote it
         except Exception:
-            # What cannot be selected is not what the first timestep returned.
-            self._check((output, new_states))
+            self._check(result)
             raise
-        return self.output.build(shown), self._build(held)
+        held = [*map(where, mask, new, old)]
+        shown, kept = [], nest.leaves(self.rest(previous))
+        for o, p, k in zip(leaves, kept, self._output_as_state, strict=True):
+            # An output is often a new state as well, and the previous one the old state.
+            same = k >= 0 and o is new[k] and p is old[k]
+            shown.append(held[k] if same else where(masks[o.ndim][i], o, p))
+        return nest.build(shown), self._build(held)
 
     def rest(self, previous: Any) -> Any:
         """Return the output of masked samples, given the previous one."""

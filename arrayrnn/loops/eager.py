@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import count
 from math import isqrt
 from typing import Any
 
@@ -31,31 +32,30 @@ def loop(problem: Problem) -> Result:
 
 def _iterate(problem: Problem, time: int, append: Callable[[Any], object]) -> tuple[Any, ...]:
     """Append the output of each timestep, None before the first call; return the last states."""
-    body, states, output, t = problem.body, problem.states, None, 0
+    body, states, output = problem.body, problem.states, None
     whole, partly, rest = body.whole, body.partly, body.rest
-    try:
-        for block in blocks(
-            problem.xp,
-            problem.inputs,
-            problem.input_nest,
-            problem.masking,
-            go_backwards=problem.go_backwards,
-        ):
-            for t, x_t, kind in zip(block.times, block.inputs, block.kinds, strict=True):
+    for block in blocks(
+        problem.xp,
+        problem.inputs,
+        problem.input_nest,
+        problem.masking,
+        go_backwards=problem.go_backwards,
+    ):
+        i, masks = 0, block.masks
+        try:
+            for i, x_t, kind in zip(count(), block.inputs, block.kinds):
                 if kind == ALL:
                     output, states = whole(x_t, states)
                 elif kind == SOME:
-                    output, states = partly(
-                        x_t, states, output, block.masks, abs(t - block.times[0])
-                    )
+                    output, states = partly(x_t, states, output, masks, i)
                 else:
                     output = rest(output)
                 append(output)
-    except Exception as error:
-        # What a step returned and nobody looked at may be why the next one failed.
-        body.check_states(states)
-        results.note(error, t, time, go_backwards=problem.go_backwards)
-        raise
+        except Exception as error:
+            # What a step returned and nobody looked at may be why the next one failed.
+            body.check_states(states)
+            results.note(error, block.times[i], time, go_backwards=problem.go_backwards)
+            raise
     return states
 
 
