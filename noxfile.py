@@ -93,7 +93,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check the types of the package and of a file that uses it."""
     install(session, "-e", ".", *group("types"))
-    session.run("mypy", "--strict", "arrayrnn", "tests/typed_usage.py", *session.posargs)
+    session.run("mypy", "arrayrnn", "tests/typed_usage.py", *session.posargs)
 
 
 @nox.session(python=TORCH_PYTHON)

@@ -56,8 +56,7 @@ class Body:
         self._zero_output_for_mask = zero_output_for_mask
         self._state_ranks = [state.ndim for state in initial_states]
         self._first_output: tuple[Array, ...] = ()
-        self._kinds: list[tuple[Any, Any]] = []  # shapes and dtypes of the states, the outputs
-        self._output_as_state: list[int] = []
+        self._as_state: list[int] = []
         self._call = step_function
         if constants:
             self._call = lambda x_t, states: step_function(x_t, states + constants)
@@ -96,22 +95,27 @@ class Body:
         if not self.started:
             self._check(result)
             previous = self.initial
-        nest = self.output
+        nest, shown = self.output, []
+        kept = nest.leaves(self.rest(previous))
         try:
             output, new_states = result
             new, leaves = self._leaves(new_states), nest.leaves(output)
-            for array, (shape, dtype) in zip((*new, *leaves), self._kinds, strict=True):
-                if array.shape != shape or array.dtype != dtype:
-                    raise NestMismatchError  # selecting would broadcast or promote it
+            # Selecting would broadcast or promote what is unlike.
+            for n, like in zip(new, self._initial_states, strict=True):
+                if n.shape != like.shape or n.dtype != like.dtype:
+                    raise NestMismatchError
+            held = [*map(where, mask, new, old)]
+            for o, p, like, k in zip(leaves, kept, self._first_output, self._as_state, strict=True):
+                if k >= 0 and o is new[k] and p is old[k]:
+                    # An output is often a new state as well, and the previous one the old state.
+                    shown.append(held[k])
+                elif o.shape != like.shape or o.dtype != like.dtype:
+                    raise NestMismatchError
+                else:
+                    shown.append(where(masks[o.ndim][i], o, p))
         except Exception:
             self._check(result)
             raise
-        held = [*map(where, mask, new, old)]
-        shown, kept = [], nest.leaves(self.rest(previous))
-        for o, p, k in zip(leaves, kept, self._output_as_state, strict=True):
-            # An output is often a new state as well, and the previous one the old state.
-            same = k >= 0 and o is new[k] and p is old[k]
-            shown.append(held[k] if same else where(masks[o.ndim][i], o, p))
         return nest.build(shown), self._build(held)
 
     def rest(self, previous: Any) -> Any:
@@ -166,7 +170,6 @@ class Body:
             initial = self.output.build([self._xp.zeros_like(leaf) for leaf in leaves])
         self.initial = self.output.build(self.output.leaves(initial))
         self._first_output = leaves
-        self._kinds = [(array.shape, array.dtype) for array in (*self._initial_states, *leaves)]
         states = {id(state): k for k, state in enumerate(self._leaves(new_states))}
-        self._output_as_state = [states.get(id(leaf), -1) for leaf in leaves]
+        self._as_state = [states.get(id(leaf), -1) for leaf in leaves]
         self.started = True
