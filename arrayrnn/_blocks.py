@@ -27,7 +27,7 @@ class Block(NamedTuple):
     times: range
     inputs: Iterable[Any]  # the caller's nest at each timestep
     kinds: Iterable[int]  # NONE, SOME or ALL at each
-    masks: Mapping[int, Sequence[Array]]  # for each rank of what is selected from
+    masks: Mapping[tuple[int, ...], Sequence[Sequence[Array]]]  # see `_Masks`
 
 
 def blocks(
@@ -53,7 +53,7 @@ def blocks(
         times = range(time)[index * size : (index + 1) * size]
         leaves = [_packed(xp, part[index]) for part in parts]
         kinds = [ALL] * len(times)
-        masks: dict[int, Sequence[Array]] = {}
+        masks: dict[tuple[int, ...], Sequence[Sequence[Array]]] = {}
         if masking is not None and mask_parts is not None:
             kinds = masking.kinds_at(times)[order]
             if SOME in kinds:
@@ -65,8 +65,8 @@ def blocks(
         yield Block(times[order], timesteps, kinds, masks)
 
 
-class _Masks(dict[int, Sequence[Array]]):
-    """The masks of a block's timesteps, for each rank of what they select from."""
+class _Masks(dict[tuple[int, ...], Sequence[Sequence[Array]]]):
+    """For ranks of what is selected from: for each timestep the mask, aligned with each rank."""
 
     def __init__(
         self, xp: Namespace, mask: Array, unstack: Callable[[Array], Sequence[Array]]
@@ -74,9 +74,10 @@ class _Masks(dict[int, Sequence[Array]]):
         super().__init__()
         self._xp, self._mask, self._unstack = xp, mask, unstack
 
-    def __missing__(self, rank: int) -> Sequence[Array]:
-        self[rank] = self._unstack(align(self._xp, self._mask, rank + 1))
-        return self[rank]
+    def __missing__(self, ranks: tuple[int, ...]) -> Sequence[Sequence[Array]]:
+        rows = {rank: self._unstack(align(self._xp, self._mask, rank + 1)) for rank in set(ranks)}
+        self[ranks] = [tuple(rows[rank][i] for rank in ranks) for i in range(self._mask.shape[0])]
+        return self[ranks]
 
 
 def _split(xp: Namespace, array: Array, size: int) -> list[Array]:

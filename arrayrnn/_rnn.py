@@ -7,6 +7,7 @@ import array_api_compat
 
 from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._checks import arguments, masks
+from arrayrnn._compilers import not_compiled
 from arrayrnn._masking import Masking, read_lengths, read_mask
 from arrayrnn._states import read_states
 from arrayrnn._step import Body
@@ -18,6 +19,7 @@ from arrayrnn.loops.problem import Problem
 __all__ = ["rnn"]
 
 
+@not_compiled
 def rnn(
     step_function: StepFunction[Input, Output],
     inputs: Input,

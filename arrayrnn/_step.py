@@ -1,6 +1,7 @@
 """One timestep, masked or not: the only place where outputs and states are selected."""
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from arrayrnn._checks import results
@@ -10,6 +11,8 @@ from arrayrnn._tree import Nest, NestMismatchError
 from arrayrnn._typing import Array, Namespace
 
 __all__ = ["Body"]
+
+_shape_and_dtype = attrgetter("shape", "dtype")
 
 
 class Body:
@@ -54,9 +57,12 @@ class Body:
         self._masked_samples = None if masking is None else masking.mask.shape[1]
         self._initial_output = initial_output
         self._zero_output_for_mask = zero_output_for_mask
-        self._state_ranks = [state.ndim for state in initial_states]
+        self._state_ranks = tuple(state.ndim for state in initial_states)
+        self._output_ranks: tuple[int, ...] = ()
+        self._state_kinds = [*map(_shape_and_dtype, initial_states)]
         self._first_output: tuple[Array, ...] = ()
-        self._as_state: list[int] = []
+        # For each leaf of the output: which state it was, too, or -1; its shape and dtype.
+        self._output_kinds: list[tuple[int, tuple[Any, Any]]] = []
         self._call = step_function
         if constants:
             self._call = lambda x_t, states: step_function(x_t, states + constants)
@@ -81,17 +87,17 @@ class Body:
         x_t: Any,
         states: tuple[Any, ...],
         previous: Any,
-        masks: Mapping[int, Sequence[Array]],
+        masks: Mapping[tuple[int, ...], Sequence[Sequence[Array]]],
         i: int,
     ) -> tuple[Any, tuple[Any, ...]]:
         """Run a timestep at which some sample may be masked.
 
-        Masked samples of `x_t` are the donor's already; ``masks[rank][i]`` is the timestep's mask,
-        aligned to select from arrays of that rank.
+        Masked samples of `x_t` are the donor's already; ``masks[ranks][i]`` has the timestep's mask
+        for each of the ranks, aligned to select from arrays of that rank.
         """
-        where, old = self._where, self._leaves(states)
-        mask = [masks[rank][i] for rank in self._state_ranks]
-        result = self._call(x_t, self._build([*map(where, mask, old, self._donor_states)]))
+        where, old, mask = self._where, self._leaves(states), masks[self._state_ranks][i]
+        given = map(where, mask, old, self._donor_states)
+        result = self._call(x_t, self._build(given))
         if not self.started:
             self._check(result)
             previous = self.initial
@@ -101,18 +107,18 @@ class Body:
             output, new_states = result
             new, leaves = self._leaves(new_states), nest.leaves(output)
             # Selecting would broadcast or promote what is unlike.
-            for n, like in zip(new, self._initial_states, strict=True):
-                if n.shape != like.shape or n.dtype != like.dtype:
-                    raise NestMismatchError
+            if [*map(_shape_and_dtype, new)] != self._state_kinds:
+                raise NestMismatchError
             held = [*map(where, mask, new, old)]
-            for o, p, like, k in zip(leaves, kept, self._first_output, self._as_state, strict=True):
-                if k >= 0 and o is new[k] and p is old[k]:
+            for j, (k, kind) in enumerate(self._output_kinds):
+                leaf = leaves[j]
+                if k >= 0 and leaf is new[k] and kept[j] is old[k]:
                     # An output is often a new state as well, and the previous one the old state.
                     shown.append(held[k])
-                elif o.shape != like.shape or o.dtype != like.dtype:
+                    continue
+                if _shape_and_dtype(leaf) != kind:
                     raise NestMismatchError
-                else:
-                    shown.append(where(masks[o.ndim][i], o, p))
+                shown.append(where(masks[self._output_ranks][i][j], leaf, kept[j]))
         except Exception:
             self._check(result)
             raise
@@ -170,6 +176,7 @@ class Body:
             initial = self.output.build([self._xp.zeros_like(leaf) for leaf in leaves])
         self.initial = self.output.build(self.output.leaves(initial))
         self._first_output = leaves
+        self._output_ranks = tuple(leaf.ndim for leaf in leaves)
         states = {id(state): k for k, state in enumerate(self._leaves(new_states))}
-        self._as_state = [states.get(id(leaf), -1) for leaf in leaves]
+        self._output_kinds = [(states.get(id(leaf), -1), _shape_and_dtype(leaf)) for leaf in leaves]
         self.started = True

@@ -103,7 +103,7 @@ def test_the_masks_are_aligned_from_the_left(backend, rank, go_backwards):
     masks = [
         mask
         for block in of(backend, x, backend.array(host), go_backwards=go_backwards)
-        for mask in block.masks[rank]
+        for (mask,) in block.masks[rank,]
     ]
     assert {tuple(mask.shape) for mask in masks} == {(2,) + (1,) * (rank - 1)}
     assert [backend.numpy(mask).ravel().tolist() for mask in masks] == expected.tolist()

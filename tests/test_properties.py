@@ -15,7 +15,7 @@ from arrayrnn import rnn
 from backends import Backend, assert_same
 
 # Every new shape costs these libraries compilations.
-EXAMPLES = {"jax": 8, "dpnp": 12, "cupy": 25, "torch": 100, "strict": 30}
+EXAMPLES = {"jax": 5, "dpnp": 12, "cupy": 25, "torch": 100, "strict": 30}
 
 
 def property_of_calls(check: Callable[[Backend, "Call"], None]) -> Callable[[Backend], None]:

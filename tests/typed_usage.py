@@ -54,5 +54,5 @@ rnn(decay, x, [h], progress=lambda done, total: print(f"{done / total:.0%}"))
 step: StepFunction[Inputs, Filtered] = kalman
 
 # What a checker should refuse.
-rnn(decay, Inputs(x, x), [h])  # type: ignore[misc]
+rnn(decay, Inputs(x, x), [h])  # type: ignore[arg-type]
 rnn(x, x, [h])  # type: ignore[arg-type]
