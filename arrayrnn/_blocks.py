@@ -76,7 +76,8 @@ class _Masks(dict[tuple[int, ...], Sequence[Sequence[Array]]]):
 
     def __missing__(self, ranks: tuple[int, ...]) -> Sequence[Sequence[Array]]:
         rows = {rank: self._unstack(align(self._xp, self._mask, rank + 1)) for rank in set(ranks)}
-        self[ranks] = [tuple(rows[rank][i] for rank in ranks) for i in range(self._mask.shape[0])]
+        timesteps = [*zip(*(rows[rank] for rank in ranks), strict=True)]
+        self[ranks] = timesteps if ranks else [()] * self._mask.shape[0]
         return self[ranks]
 
 

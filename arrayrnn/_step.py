@@ -96,13 +96,13 @@ class Body:
         for each of the ranks, aligned to select from arrays of that rank.
         """
         where, old, mask = self._where, self._leaves(states), masks[self._state_ranks][i]
-        given = map(where, mask, old, self._donor_states)
+        given = tuple(map(where, mask, old, self._donor_states))
         result = self._call(x_t, self._build(given))
         if not self.started:
             self._check(result)
             previous = self.initial
         nest, shown = self.output, []
-        kept = nest.leaves(self.rest(previous))
+        kept = nest.leaves(self.initial if self._zero_output_for_mask else previous)
         try:
             output, new_states = result
             new, leaves = self._leaves(new_states), nest.leaves(output)

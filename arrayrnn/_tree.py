@@ -1,6 +1,7 @@
 """The little that is needed on top of optree: taking nests apart and putting them together."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import optree
@@ -31,7 +32,7 @@ class Nest:
 
     __slots__ = ("build", "is_leaf", "leaves", "spec")
 
-    build: Callable[[Iterable[Any]], Any]
+    build: Callable[[Sequence[Any]], Any]
     leaves: Callable[[Any], tuple[Any, ...]]
 
     def __init__(self, spec: PyTreeSpec) -> None:
@@ -39,7 +40,7 @@ class Nest:
         self.is_leaf = spec.is_leaf()
         # The two common structures need no walk through the nest: both run at every timestep.
         if self.is_leaf:
-            self.leaves, self.build = _only, _first
+            self.leaves, self.build = _only, itemgetter(0)
         elif spec.type is tuple and all(child.is_leaf() for child in spec.children()):
             self.leaves, self.build = tuple, tuple
         else:
@@ -83,11 +84,6 @@ class Paths:
 
 def _only(leaf: Any) -> tuple[Any]:
     return (leaf,)
-
-
-def _first(leaves: Iterable[Any]) -> Any:
-    (leaf,) = leaves
-    return leaf
 
 
 def _alike(one: PyTreeSpec, other: PyTreeSpec) -> bool:
