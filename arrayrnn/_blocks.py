@@ -5,12 +5,13 @@ holds a view of each and compiles for minutes on JAX. Blocks of about the square
 timesteps, unstacked when their turn comes, do neither.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from math import isqrt, prod
 from typing import Any, NamedTuple
 
 from arrayrnn._axes import align
-from arrayrnn._masking import ALL, SOME, Masking
+from arrayrnn._masking import ALL, SOME, Masking, Masks
 from arrayrnn._operations import unstack_of
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
@@ -27,7 +28,7 @@ class Block(NamedTuple):
     times: range
     inputs: Iterable[Any]  # the caller's nest at each timestep
     kinds: Iterable[int]  # NONE, SOME or ALL at each
-    masks: Mapping[tuple[int, ...], Sequence[Sequence[Array]]]  # see `_Masks`
+    masks: Masks
 
 
 def blocks(
@@ -53,32 +54,35 @@ def blocks(
         times = range(time)[index * size : (index + 1) * size]
         leaves = [_packed(xp, part[index]) for part in parts]
         kinds = [ALL] * len(times)
-        masks: dict[tuple[int, ...], Sequence[Sequence[Array]]] = {}
+        masks: Masks = _no_masks
         if masking is not None and mask_parts is not None:
             kinds = masking.kinds_at(times)[order]
             if SOME in kinds:
                 mask = _packed(xp, mask_parts[index])
                 leaves = masking.with_donor(leaves, mask)
-                masks = _Masks(xp, mask, unstack)
+                masks = _masks(xp, mask, unstack)
         columns = [unstack(leaf) for leaf in leaves]
         timesteps = columns[0] if nest.is_leaf else map(nest.build, zip(*columns, strict=True))
         yield Block(times[order], timesteps, kinds, masks)
 
 
-class _Masks(dict[tuple[int, ...], Sequence[Sequence[Array]]]):
-    """For ranks of what is selected from: for each timestep the mask, aligned with each rank."""
+def _masks(xp: Namespace, mask: Array, unstack: Callable[[Array], Sequence[Array]]) -> Masks:
+    @cache
+    def of_shape(shape: tuple[int, ...]) -> Sequence[Array]:
+        aligned = align(xp, mask, 1 + len(shape))
+        # Selecting by a mask that needs no broadcasting is faster.
+        return unstack(_packed(xp, xp.broadcast_to(aligned, (mask.shape[0], *shape))))
 
-    def __init__(
-        self, xp: Namespace, mask: Array, unstack: Callable[[Array], Sequence[Array]]
-    ) -> None:
-        super().__init__()
-        self._xp, self._mask, self._unstack = xp, mask, unstack
+    @cache
+    def of_shapes(shapes: tuple[tuple[int, ...], ...]) -> Sequence[Sequence[Array]]:
+        timesteps = [*zip(*map(of_shape, shapes), strict=True)]
+        return timesteps if shapes else [()] * mask.shape[0]
 
-    def __missing__(self, ranks: tuple[int, ...]) -> Sequence[Sequence[Array]]:
-        rows = {rank: self._unstack(align(self._xp, self._mask, rank + 1)) for rank in set(ranks)}
-        timesteps = [*zip(*(rows[rank] for rank in ranks), strict=True)]
-        self[ranks] = timesteps if ranks else [()] * self._mask.shape[0]
-        return self[ranks]
+    return of_shapes
+
+
+def _no_masks(_: tuple[tuple[int, ...], ...]) -> Sequence[Sequence[Array]]:
+    return ()
 
 
 def _split(xp: Namespace, array: Array, size: int) -> list[Array]:

@@ -1,6 +1,6 @@
 """From a mask or lengths to ``(time, samples)`` booleans, and what stands in for masked samples."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,13 @@ from arrayrnn._typing import Array, Namespace
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ALL", "NONE", "SOME", "Masking", "read_lengths", "read_mask"]
+__all__ = ["ALL", "NONE", "SOME", "Masking", "Masks", "read_lengths", "read_mask"]
 
 # How many samples of a timestep are unmasked.
 NONE, SOME, ALL = 0, 1, 2
+# The masks of a block of timesteps: from shapes of what is selected from to, for each timestep, a
+# mask for each of the shapes.
+Masks = Callable[[tuple[tuple[int, ...], ...]], Sequence[Sequence[Array]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Masking:
     xp: Namespace
     mask: Array  # (time, samples), bool, on the inputs' device
     kinds: "np.ndarray[Any, Any] | None"  # NONE, SOME or ALL at each timestep, if it can be read
-    donor_inputs: list[Array]  # (1, *features) for each leaf
+    donor_inputs: list[Array]  # (samples, *features) for each leaf, all samples alike
     donor_states: list[Array]
 
     @classmethod
@@ -122,7 +125,7 @@ def _donor(
     *,
     go_backwards: bool,
 ) -> tuple[list[Array], list[Array]]:
-    """Return what the step is given for masked samples: rows ``(1, *features)``.
+    """Return what the step is given for masked samples: the same row for each sample.
 
     They are the inputs and initial states of the lowest unmasked sample at the first timestep, in
     order of iteration, that has one; zeros if nothing is unmasked.
@@ -142,8 +145,8 @@ def _donor(
     s = _first(xp, mask_t)
 
     def rows(arrays: Sequence[Array]) -> list[Array]:
-        found = [xp.take(array, s, axis=0) for array in arrays]
-        return [xp.where(exists, row, xp.zeros_like(row)) for row in found]
+        # As many as there are samples: selecting from what needs no broadcasting is faster.
+        return [xp.where(exists, xp.take(x, s, axis=0), xp.zeros_like(x)) for x in arrays]
 
     return rows(inputs_t), rows(states)
 

@@ -1,16 +1,19 @@
 """One timestep, masked or not: the only place where outputs and states are selected."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
 from arrayrnn._checks import results
-from arrayrnn._masking import Masking
+from arrayrnn._masking import Masking, Masks
 from arrayrnn._operations import where_of
 from arrayrnn._tree import Nest, NestMismatchError
 from arrayrnn._typing import Array, Namespace
 
 __all__ = ["Body"]
+
+# (i, x_t, states, previous output) -> (output, states)
+PartlyMaskedStep = Callable[[int, Any, tuple[Any, ...], Any], tuple[Any, tuple[Any, ...]]]
 
 _shape_and_dtype = attrgetter("shape", "dtype")
 
@@ -57,8 +60,8 @@ class Body:
         self._masked_samples = None if masking is None else masking.mask.shape[1]
         self._initial_output = initial_output
         self._zero_output_for_mask = zero_output_for_mask
-        self._state_ranks = tuple(state.ndim for state in initial_states)
-        self._output_ranks: tuple[int, ...] = ()
+        self._shapes = tuple(tuple(state.shape) for state in initial_states)
+        self._output_shapes: tuple[tuple[int, ...], ...] = ()
         self._state_kinds = [*map(_shape_and_dtype, initial_states)]
         self._first_output: tuple[Array, ...] = ()
         # For each leaf of the output: which state it was, too, or -1; its shape and dtype.
@@ -82,47 +85,47 @@ class Body:
             self._check(result)
             raise
 
-    def partly(
-        self,
-        x_t: Any,
-        states: tuple[Any, ...],
-        previous: Any,
-        masks: Mapping[tuple[int, ...], Sequence[Sequence[Array]]],
-        i: int,
-    ) -> tuple[Any, tuple[Any, ...]]:
-        """Run a timestep at which some sample may be masked.
+    def partly(self, masks: Masks) -> PartlyMaskedStep:
+        """Return what runs those timesteps of a block at which some sample may be masked.
 
-        Masked samples of `x_t` are the donor's already; ``masks[ranks][i]`` has the timestep's mask
-        for each of the ranks, aligned to select from arrays of that rank.
+        Masked samples of its `x_t` are the donor's already; `i` counts within the block.
         """
-        where, old, mask = self._where, self._leaves(states), masks[self._state_ranks][i]
-        given = tuple(map(where, mask, old, self._donor_states))
-        result = self._call(x_t, self._build(given))
-        if not self.started:
-            self._check(result)
-            previous = self.initial
-        nest, shown = self.output, []
-        kept = nest.leaves(self.initial if self._zero_output_for_mask else previous)
-        try:
-            output, new_states = result
-            new, leaves = self._leaves(new_states), nest.leaves(output)
-            # Selecting would broadcast or promote what is unlike.
-            if [*map(_shape_and_dtype, new)] != self._state_kinds:
-                raise NestMismatchError
-            held = [*map(where, mask, new, old)]
-            for j, (k, kind) in enumerate(self._output_kinds):
-                leaf = leaves[j]
-                if k >= 0 and leaf is new[k] and kept[j] is old[k]:
-                    # An output is often a new state as well, and the previous one the old state.
-                    shown.append(held[k])
-                    continue
-                if _shape_and_dtype(leaf) != kind:
+        # Local names, since this is what a masked timestep costs beyond its selecting.
+        where, call, build, leaves_of = self._where, self._call, self._build, self._leaves
+        state_kinds, donor, state_masks = self._state_kinds, self._donor_states, masks(self._shapes)
+
+        def step(
+            i: int, x_t: Any, states: tuple[Any, ...], previous: Any
+        ) -> tuple[Any, tuple[Any, ...]]:
+            old, mask = leaves_of(states), state_masks[i]
+            result = call(x_t, build(tuple(map(where, mask, old, donor))))
+            if not self.started:
+                self._check(result)
+                previous = self.initial
+            nest, shown = self.output, []
+            kept = nest.leaves(self.initial if self._zero_output_for_mask else previous)
+            try:
+                output, new_states = result
+                new, leaves = leaves_of(new_states), nest.leaves(output)
+                # Selecting would broadcast or promote what is unlike.
+                if [*map(_shape_and_dtype, new)] != state_kinds:
                     raise NestMismatchError
-                shown.append(where(masks[self._output_ranks][i][j], leaf, kept[j]))
-        except Exception:
-            self._check(result)
-            raise
-        return nest.build(shown), self._build(held)
+                held = [*map(where, mask, new, old)]
+                for j, (k, kind) in enumerate(self._output_kinds):
+                    leaf = leaves[j]
+                    if k >= 0 and leaf is new[k] and kept[j] is old[k]:
+                        # An output is often a new state too, and the previous one the old state.
+                        shown.append(held[k])
+                        continue
+                    if _shape_and_dtype(leaf) != kind:
+                        raise NestMismatchError
+                    shown.append(where(masks(self._output_shapes)[i][j], leaf, kept[j]))
+            except Exception:
+                self._check(result)
+                raise
+            return nest.build(shown), build(held)
+
+        return step
 
     def rest(self, previous: Any) -> Any:
         """Return the output of masked samples, given the previous one."""
@@ -176,7 +179,7 @@ class Body:
             initial = self.output.build([self._xp.zeros_like(leaf) for leaf in leaves])
         self.initial = self.output.build(self.output.leaves(initial))
         self._first_output = leaves
-        self._output_ranks = tuple(leaf.ndim for leaf in leaves)
+        self._output_shapes = tuple(tuple(leaf.shape) for leaf in leaves)
         states = {id(state): k for k, state in enumerate(self._leaves(new_states))}
         self._output_kinds = [(states.get(id(leaf), -1), _shape_and_dtype(leaf)) for leaf in leaves]
         self.started = True

@@ -33,7 +33,7 @@ def loop(problem: Problem) -> Result:
 def _iterate(problem: Problem, time: int, append: Callable[[Any], object]) -> tuple[Any, ...]:
     """Append the output of each timestep, None before the first call; return the last states."""
     body, states, output = problem.body, problem.states, None
-    whole, partly, rest = body.whole, body.partly, body.rest
+    whole, rest = body.whole, body.rest
     for block in blocks(
         problem.xp,
         problem.inputs,
@@ -41,13 +41,13 @@ def _iterate(problem: Problem, time: int, append: Callable[[Any], object]) -> tu
         problem.masking,
         go_backwards=problem.go_backwards,
     ):
-        i, masks = 0, block.masks
+        i, partly = 0, body.partly(block.masks)
         try:
             for i, x_t, kind in zip(count(), block.inputs, block.kinds):
                 if kind == ALL:
                     output, states = whole(x_t, states)
                 elif kind == SOME:
-                    output, states = partly(x_t, states, output, masks, i)
+                    output, states = partly(i, x_t, states, output)
                 else:
                     output = rest(output)
                 append(output)
