@@ -11,7 +11,7 @@ from math import isqrt, prod
 from typing import Any, NamedTuple
 
 from arrayrnn._axes import align
-from arrayrnn._masking import ALL, SOME, Masking, Masks
+from arrayrnn._masking import ALL, SAME, SOME, Masking, Masks
 from arrayrnn._operations import unstack_of
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
@@ -27,7 +27,7 @@ class Block(NamedTuple):
 
     times: range
     inputs: Iterable[Any]  # the caller's nest at each timestep
-    kinds: Iterable[int]  # NONE, SOME or ALL at each
+    kinds: Iterable[int]  # NONE, SOME, SAME or ALL at each
     masks: Masks
 
 
@@ -57,6 +57,8 @@ def blocks(
         masks: Masks = _no_masks
         if masking is not None and mask_parts is not None:
             kinds = masking.kinds_at(times)[order]
+            if kinds[-1] == SAME:
+                kinds[-1] = SOME  # a run of the same mask ends with the block
             if SOME in kinds:
                 mask = _packed(xp, mask_parts[index])
                 leaves = masking.with_donor(leaves, mask)

@@ -14,10 +14,11 @@ from arrayrnn._typing import Array, Namespace
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ALL", "NONE", "SOME", "Masking", "Masks", "read_lengths", "read_mask"]
+__all__ = ["ALL", "NONE", "SAME", "SOME", "Masking", "Masks", "read_lengths", "read_mask"]
 
-# How many samples of a timestep are unmasked.
-NONE, SOME, ALL = 0, 1, 2
+# How many samples of a timestep are unmasked; SAME is SOME, and the next timestep in order of
+# iteration has the very same mask.
+NONE, SOME, ALL, SAME = 0, 1, 2, 3
 # The masks of a block of timesteps: from shapes of what is selected from to, for each timestep, a
 # mask for each of the shapes.
 Masks = Callable[[tuple[tuple[int, ...], ...]], Sequence[Sequence[Array]]]
@@ -29,7 +30,7 @@ class Masking:
 
     xp: Namespace
     mask: Array  # (time, samples), bool, on the inputs' device
-    kinds: "np.ndarray[Any, Any] | None"  # NONE, SOME or ALL at each timestep, if it can be read
+    kinds: "np.ndarray[Any, Any] | None"  # of each timestep, if they can be read
     donor_inputs: list[Array]  # (samples, *features) for each leaf, all samples alike
     donor_states: list[Array]
 
@@ -45,7 +46,7 @@ class Masking:
         go_backwards: bool,
     ) -> "Masking":
         """Prepare a mask, still an array of `own_xp` (the host's or that of `inputs`)."""
-        kinds = _kinds(own_xp, mask)
+        kinds = _kinds(own_xp, mask, go_backwards=go_backwards)
         device = array_api_compat.device(inputs[0])
         if own_xp is not xp:
             # Copied on the host first: not every library takes read-only or reversed memory.
@@ -108,11 +109,15 @@ def _own(xp: Namespace, values: Any, name: str) -> tuple[Namespace, Any]:
     return own_xp, values
 
 
-def _kinds(xp: Namespace, mask: Array) -> "np.ndarray[Any, Any] | None":
-    some = xp.any(mask, axis=1)
-    whole = xp.logical_and(some, xp.all(mask, axis=1))
-    kinds = xp.astype(some, xp.uint8) + xp.astype(whole, xp.uint8)
-    values = _host.read(xp, kinds)
+def _kinds(xp: Namespace, mask: Array, *, go_backwards: bool) -> "np.ndarray[Any, Any] | None":
+    some, whole = xp.any(mask, axis=1), xp.all(mask, axis=1)
+    same = xp.all(mask[1:, ...] == mask[:-1, ...], axis=1)
+    last = xp.zeros(1, dtype=xp.bool, device=array_api_compat.device(mask))
+    same = xp.concat([last, same] if go_backwards else [same, last])
+    # NONE, or SOME and one more for ALL or two more for SAME.
+    whole, same = xp.logical_and(some, whole), xp.logical_and(some, same)
+    again = xp.astype(xp.logical_and(same, xp.logical_not(whole)), xp.uint8)
+    values = _host.read(xp, xp.astype(some, xp.uint8) + xp.astype(whole, xp.uint8) + again + again)
     return None if values is None else values.copy()
 
 

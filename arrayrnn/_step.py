@@ -12,8 +12,8 @@ from arrayrnn._typing import Array, Namespace
 
 __all__ = ["Body"]
 
-# (i, x_t, states, previous output) -> (output, states)
-PartlyMaskedStep = Callable[[int, Any, tuple[Any, ...], Any], tuple[Any, tuple[Any, ...]]]
+# (i, x_t, states, previous output, same) -> (output, states)
+PartlyMaskedStep = Callable[[int, Any, tuple[Any, ...], Any, bool], tuple[Any, tuple[Any, ...]]]
 
 _shape_and_dtype = attrgetter("shape", "dtype")
 
@@ -88,16 +88,23 @@ class Body:
     def partly(self, masks: Masks) -> PartlyMaskedStep:
         """Return what runs those timesteps of a block at which some sample may be masked.
 
-        Masked samples of its `x_t` are the donor's already; `i` counts within the block.
+        Masked samples of its `x_t` are the donor's already; `i` counts within the block. If `same`,
+        the next timestep has the same mask: it will lay the donor over the masked states anyway, so
+        these are selected once, from before and after the whole run of such timesteps.
         """
         # Local names, since this is what a masked timestep costs beyond its selecting.
         where, call, build, leaves_of = self._where, self._call, self._build, self._leaves
         state_kinds, donor, state_masks = self._state_kinds, self._donor_states, masks(self._shapes)
 
+        before_run: Sequence[Array] | None = None
+
         def step(
-            i: int, x_t: Any, states: tuple[Any, ...], previous: Any
+            i: int, x_t: Any, states: tuple[Any, ...], previous: Any, same: bool
         ) -> tuple[Any, tuple[Any, ...]]:
+            nonlocal before_run
             old, mask = leaves_of(states), state_masks[i]
+            base = old if before_run is None else before_run
+            before_run = base if same else None
             result = call(x_t, build(tuple(map(where, mask, old, donor))))
             if not self.started:
                 self._check(result)
@@ -110,10 +117,10 @@ class Body:
                 # Selecting would broadcast or promote what is unlike.
                 if [*map(_shape_and_dtype, new)] != state_kinds:
                     raise NestMismatchError
-                held = [*map(where, mask, new, old)]
+                held = new if same else [*map(where, mask, new, base)]
                 for j, (k, kind) in enumerate(self._output_kinds):
                     leaf = leaves[j]
-                    if k >= 0 and leaf is new[k] and kept[j] is old[k]:
+                    if not same and k >= 0 and leaf is new[k] and kept[j] is base[k]:
                         # An output is often a new state too, and the previous one the old state.
                         shown.append(held[k])
                         continue

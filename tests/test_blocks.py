@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arrayrnn._blocks import blocks
-from arrayrnn._masking import ALL, NONE, SOME, Masking
+from arrayrnn._masking import ALL, NONE, SAME, SOME, Masking
 from arrayrnn._tree import Nest
 
 TIMES = [1, 2, 15, 16, 17, 32, 33, 63, 64, 65, 128, 129, 200]
@@ -109,3 +109,20 @@ def test_the_masks_are_aligned_from_the_left(backend, rank, go_backwards):
     assert {tuple(mask.shape) for mask in masks} == {shape}
     for mask, kept in zip(masks, expected, strict=True):
         assert (backend.numpy(mask) == kept.reshape((2,) + (1,) * (rank - 1))).all()
+
+
+@pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
+def test_a_timestep_says_if_the_next_in_order_has_the_same_mask(backend, go_backwards):
+    mask = np.asarray([[1, 1], [1, 1], [1, 0], [1, 0], [1, 0], [0, 1], [0, 0], [0, 0]], bool)
+    x = backend.array(np.zeros((8, 2, 1)))
+    (block,) = of(backend, x, backend.array(mask), go_backwards=go_backwards)
+    forwards = [ALL, ALL, SAME, SAME, SOME, SOME, NONE, NONE]
+    backwards = [NONE, NONE, SOME, SAME, SAME, SOME, ALL, ALL]
+    assert [*block.kinds] == (backwards if go_backwards else forwards)
+
+
+def test_a_run_of_the_same_mask_ends_with_its_block(backend):
+    mask = np.broadcast_to(np.asarray([True, False]), (130, 2)).copy()
+    x = backend.array(np.zeros((130, 2, 1)))
+    kinds = [[*block.kinds] for block in of(backend, x, backend.array(mask))]
+    assert kinds == [[SAME] * 63 + [SOME]] * 2 + [[SAME, SOME]]

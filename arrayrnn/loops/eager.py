@@ -9,7 +9,7 @@ from typing import Any
 from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._blocks import blocks
 from arrayrnn._checks import results
-from arrayrnn._masking import ALL, SOME
+from arrayrnn._masking import ALL, NONE, SAME
 from arrayrnn._progress import reporting
 from arrayrnn._typing import Array, Namespace
 from arrayrnn.loops.problem import Problem, Result
@@ -46,10 +46,10 @@ def _iterate(problem: Problem, time: int, append: Callable[[Any], object]) -> tu
             for i, x_t, kind in zip(count(), block.inputs, block.kinds):
                 if kind == ALL:
                     output, states = whole(x_t, states)
-                elif kind == SOME:
-                    output, states = partly(i, x_t, states, output)
-                else:
+                elif kind == NONE:
                     output = rest(output)
+                else:
+                    output, states = partly(i, x_t, states, output, kind == SAME)
                 append(output)
         except Exception as error:
             # What a step returned and nobody looked at may be why the next one failed.
