@@ -37,9 +37,7 @@ def read(xp: Namespace, array: Any) -> "np.ndarray[Any, Any] | None":
 
         return None if isinstance(array, jax.core.Tracer) else np.asarray(array)
     if array_api_compat.is_cupy_namespace(xp):
-        return np.asarray(xp.asnumpy(array))
-    if array_api_compat.is_lazy_array(array):
-        return None
+        return np.asarray(array.get())
     try:
         return np.from_dlpack(array, device="cpu")
     # Without values every timestep is computed and selected from, which is right, if slow.
