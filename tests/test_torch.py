@@ -12,7 +12,6 @@ TorchDispatchMode = pytest.importorskip("torch.utils._python_dispatch").TorchDis
 # What PyTorch says about itself.
 quiet_about_script = pytest.mark.filterwarnings(r"ignore:`torch.jit.\w+` is deprecated")
 quiet_about_shapes = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-quiet_about_caches = pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools")
 
 
 @pytest.fixture(autouse=True)
@@ -284,7 +283,6 @@ def test_a_compiled_step_gives_the_same(randn, backend):
     assert_same(backend, [*rnn(compiled, x, [h], mask=MASK)[:2]], expected)
 
 
-@quiet_about_caches
 def test_a_compiled_run_takes_another_mask(masked_run, randn, tensor):
     x, mask, other = randn(3, 5, 2), tensor(MASK, torch.bool), tensor(OTHER_MASK, torch.bool)
     compiled = torch.compile(masked_run, backend="eager")
