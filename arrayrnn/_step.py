@@ -94,8 +94,8 @@ class Body:
         """
         # Local names, since this is what a masked timestep costs beyond its selecting.
         where, call, build, leaves_of = self._where, self._call, self._build, self._leaves
+        rest = self.rest
         state_kinds, donor, state_masks = self._state_kinds, self._donor_states, masks(self._shapes)
-
         before_run: Sequence[Array] | None = None
 
         def step(
@@ -110,7 +110,7 @@ class Body:
                 self._check(result)
                 previous = self.initial
             nest, shown = self.output, []
-            kept = nest.leaves(self.initial if self._zero_output_for_mask else previous)
+            kept = nest.leaves(rest(previous))
             try:
                 output, new_states = result
                 new, leaves = leaves_of(new_states), nest.leaves(output)

@@ -617,6 +617,20 @@ def test_lengths_of_another_shape(backend, refused, shape):
     )
 
 
+def test_a_list_of_more_than_numbers_as_mask(backend):
+    class Unreadable:
+        def __array__(self, *args, **kwargs):
+            raise TypeError("implicit conversion is not allowed")
+
+    x, h = timesteps(backend, TIME), zeros(backend)
+    wording = (
+        "`mask` is a list that holds more than numbers; expected numbers only. Stack a list of "
+        "arrays into one."
+    )
+    with pytest.raises(TypeError, match=re.escape(wording)):
+        rnn(forget, x, [h], mask=[Unreadable(), Unreadable()])
+
+
 def test_ragged_lengths(refused):
     error = refused(ValueError, "`input_length` is a ragged list", input_length=[2, [3]])
     assert str(error).endswith("; expected rows of equal length.")
