@@ -5,8 +5,9 @@ array API standard.
 """
 
 from arrayrnn._rnn import rnn
+from arrayrnn._scan import scan
 from arrayrnn._typing import StepFunction
 
-__all__ = ["StepFunction", "__version__", "rnn"]
+__all__ = ["StepFunction", "__version__", "rnn", "scan"]
 
 __version__ = "0.1.0"

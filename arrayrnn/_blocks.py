@@ -11,7 +11,7 @@ from math import isqrt, prod
 from typing import Any, NamedTuple
 
 from arrayrnn._axes import align
-from arrayrnn._masking import ALL, SAME, SOME, Masking, Masks
+from arrayrnn._masking import ALL, SAME, SOME, Donor, Mask, Masks
 from arrayrnn._operations import unstack_of
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
@@ -35,36 +35,42 @@ def blocks(
     xp: Namespace,
     inputs: Sequence[Array],
     nest: Nest,
-    masking: Masking | None,
+    time: int,
+    mask: Mask | None,
+    donor: Donor | None,
     *,
     go_backwards: bool,
 ) -> Iterator[Block]:
     """Yield all timesteps of `inputs` in order of iteration, the donor in masked samples."""
-    time = inputs[0].shape[0]
     size = max(_SMALLEST, isqrt(time))
     parts = [_split(xp, leaf, size) for leaf in inputs]
-    mask_parts = None if masking is None else _split(xp, masking.mask, size)
+    keep_parts = [] if mask is None else _split(xp, mask.keep, size)
     order = slice(None, None, -1 if go_backwards else 1)
     in_time = unstack_of(xp)
 
     def unstack(part: Array) -> Sequence[Array]:
         return in_time(part)[order]
 
-    for index in range(len(parts[0]))[order]:
+    for index in range(-(-time // size))[order]:
         times = range(time)[index * size : (index + 1) * size]
         leaves = [_packed(xp, part[index]) for part in parts]
         kinds = [ALL] * len(times)
         masks: Masks = _no_masks
-        if masking is not None and mask_parts is not None:
-            kinds = masking.kinds_at(times)[order]
+        if mask is not None and donor is not None:
+            kinds = mask.kinds_at(times)[order]
             if kinds[-1] == SAME:
                 kinds[-1] = SOME  # a run of the same mask ends with the block
             if SOME in kinds:
-                mask = _packed(xp, mask_parts[index])
-                leaves = masking.with_donor(leaves, mask)
-                masks = _masks(xp, mask, unstack)
+                keep = _packed(xp, keep_parts[index])
+                leaves = donor.laid_over(xp, leaves, keep)
+                masks = _masks(xp, keep, unstack)
         columns = [unstack(leaf) for leaf in leaves]
-        timesteps = columns[0] if nest.is_leaf else map(nest.build, zip(*columns, strict=True))
+        timesteps: Iterable[Any]
+        if nest.is_leaf:
+            (timesteps,) = columns
+        else:
+            rows = zip(*columns, strict=True) if columns else [()] * len(times)
+            timesteps = map(nest.build, rows)
         yield Block(times[order], timesteps, kinds, masks)
 
 

@@ -14,7 +14,7 @@ from arrayrnn._typing import Namespace
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["read", "to_numpy"]
+__all__ = ["read", "readable", "to_numpy"]
 
 
 def to_numpy(values: Any) -> "np.ndarray[Any, Any]":
@@ -24,18 +24,27 @@ def to_numpy(values: Any) -> "np.ndarray[Any, Any]":
     return np.asarray(values)
 
 
+def readable(xp: Namespace, array: Any) -> bool:
+    """Tell whether an array has values at this moment, as far as that can be known beforehand."""
+    if array_api_compat.is_torch_namespace(xp):
+        return _torch_readable(array)
+    if array_api_compat.is_jax_namespace(xp):
+        import jax
+
+        return not isinstance(array, jax.core.Tracer)
+    return not (array_api_compat.is_dask_namespace(xp) or array_api_compat.is_ndonnx_namespace(xp))
+
+
 def read(xp: Namespace, array: Any) -> "np.ndarray[Any, Any] | None":
     """Return the values of an integer array, or None where they cannot be had at this moment."""
     import numpy as np
 
-    if array_api_compat.is_numpy_namespace(xp):
+    if not readable(xp, array):
+        return None
+    if array_api_compat.is_numpy_namespace(xp) or array_api_compat.is_jax_namespace(xp):
         return np.asarray(array)
     if array_api_compat.is_torch_namespace(xp):
         return _read_torch(array)
-    if array_api_compat.is_jax_namespace(xp):
-        import jax
-
-        return None if isinstance(array, jax.core.Tracer) else np.asarray(array)
     if array_api_compat.is_cupy_namespace(xp):
         return np.asarray(array.get())
     try:
@@ -45,20 +54,23 @@ def read(xp: Namespace, array: Any) -> "np.ndarray[Any, Any] | None":
         return None
 
 
-def _read_torch(array: Any) -> "np.ndarray[Any, Any] | None":
-    """Read a tensor unless a tracer would take its values for constants of the program."""
-    import numpy as np
+def _torch_readable(array: Any) -> bool:
+    """Tell whether no tracer would take the values of a tensor for constants of the program."""
     import torch
 
     proxies = sys.modules.get("torch.fx.experimental.proxy_tensor")
-    if (
+    return not (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
         or (proxies is not None and proxies.get_proxy_mode() is not None)
         # A synchronisation would invalidate the CUDA graph that is being captured.
         or (array.device.type == "cuda" and torch.cuda.is_current_stream_capturing())
-    ):
-        return None
+    )
+
+
+def _read_torch(array: Any) -> "np.ndarray[Any, Any] | None":
+    import numpy as np
+
     try:
         values = array.tolist()
     # `vmap` raises RuntimeError, meta and fake tensors subclasses of it.

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import array_api_compat
 
 from arrayrnn import _host
 from arrayrnn._axes import align, swap_time_and_samples
 from arrayrnn._checks import masks, wording
+from arrayrnn._operations import timesteps
 from arrayrnn._typing import Array, Namespace
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ALL", "NONE", "SAME", "SOME", "Masking", "Masks", "read_lengths", "read_mask"]
+__all__ = ["ALL", "NONE", "SAME", "SOME", "Donor", "Mask", "Masks", "read_lengths", "read_mask"]
 
 # How many samples of a timestep are unmasked; SAME is SOME, and the next timestep in order of
 # iteration has the very same mask.
@@ -25,39 +26,32 @@ Masks = Callable[[tuple[tuple[int, ...], ...]], Sequence[Sequence[Array]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Masking:
-    """Which samples are masked at which timesteps, and what the step is given in their place."""
+class Mask:
+    """Which samples are unmasked at which timesteps."""
 
-    xp: Namespace
-    mask: Array  # (time, samples), bool, on the inputs' device
+    keep: Array  # (time, samples), bool, on the inputs' device
     kinds: "np.ndarray[Any, Any] | None"  # of each timestep, if they can be read
-    donor_inputs: list[Array]  # (samples, *features) for each leaf, all samples alike
-    donor_states: list[Array]
 
     @classmethod
     def of(
-        cls,
-        xp: Namespace,
-        own_xp: Namespace,
-        mask: Array,
-        inputs: Sequence[Array],
-        states: Sequence[Array],
-        *,
-        go_backwards: bool,
-    ) -> "Masking":
-        """Prepare a mask, still an array of `own_xp` (the host's or that of `inputs`)."""
-        kinds = _kinds(own_xp, mask, go_backwards=go_backwards)
-        device = array_api_compat.device(inputs[0])
+        cls, xp: Namespace, own_xp: Namespace, keep: Array, device: Any, *, go_backwards: bool
+    ) -> "Mask":
+        """Bring a mask that is an array of `own_xp`, the host's perhaps, to the inputs' device."""
+        kinds = _kinds(own_xp, keep, go_backwards=go_backwards)
         if own_xp is not xp:
             # Copied on the host first: not every library takes read-only or reversed memory.
-            mask = xp.asarray(own_xp.asarray(mask, copy=True), device=device)
-        elif array_api_compat.device(mask) != device:
-            mask = masks.moved(mask, device)
-        donor = _donor(xp, mask, kinds, inputs, states, go_backwards=go_backwards)
-        if kinds is not None and not kinds.any():
-            # One call is needed to know the shape of the output.
-            kinds[-1 if go_backwards else 0] = SOME
-        return cls(xp, mask, kinds, *donor)
+            keep = xp.asarray(own_xp.asarray(keep, copy=True), device=device)
+        elif array_api_compat.device(keep) != device:
+            keep = masks.moved(keep, device)
+        return cls(keep, kinds)
+
+    def with_one_call(self, *, go_backwards: bool) -> "Mask":
+        """Let the step be called once if nothing is unmasked: its output's shape is needed."""
+        if self.kinds is None or self.kinds.any():
+            return self
+        kinds = self.kinds.copy()
+        kinds[-1 if go_backwards else 0] = SOME
+        return Mask(self.keep, kinds)
 
     def kinds_at(self, times: range) -> list[int]:
         if self.kinds is None:
@@ -65,16 +59,57 @@ class Masking:
         kinds: list[int] = self.kinds[times.start : times.stop].tolist()
         return kinds
 
-    def with_donor(self, inputs: Sequence[Array], mask: Array) -> list[Array]:
-        """Return the inputs of some timesteps with the donor's in place of masked samples."""
+
+class Donor(NamedTuple):
+    """What the step is given for masked samples, the same row for each sample.
+
+    It is the inputs and initial states of the lowest unmasked sample at the first timestep, in
+    order of iteration, that has one; zeros if nothing is unmasked.
+    """
+
+    inputs: list[Array]  # (samples, *features) for each leaf
+    states: list[Array]
+
+    @classmethod
+    def of(
+        cls,
+        xp: Namespace,
+        mask: Mask,
+        inputs: Sequence[Array],
+        states: Sequence[Array],
+        *,
+        go_backwards: bool,
+    ) -> "Donor":
+        keep, kinds = mask.keep, mask.kinds
+        if keep.shape[1] == 0:
+            zeros_like = xp.zeros_like
+            return cls([zeros_like(x[0, ...]) for x in inputs], [zeros_like(s) for s in states])
+        if kinds is None:
+            t = _first(xp, xp.any(keep, axis=1), from_the_end=go_backwards)
+            keep_t, *inputs_t = (xp.take(x, t, axis=0)[0, ...] for x in (keep, *inputs))
+        else:
+            # A slice leaves alone what `take` would copy first, if it is not contiguous.
+            unmasked = kinds.nonzero()[0]
+            at = int(unmasked[-1 if go_backwards else 0]) if unmasked.size else 0
+            keep_t, *inputs_t = (x[at, ...] for x in (keep, *inputs))
+        exists, s = xp.any(keep_t), _first(xp, keep_t)
+
+        def rows(arrays: Sequence[Array]) -> list[Array]:
+            # As many as there are samples: selecting from what needs no broadcasting is faster.
+            return [xp.where(exists, xp.take(x, s, axis=0), xp.zeros_like(x)) for x in arrays]
+
+        return cls(rows(inputs_t), rows(states))
+
+    def laid_over(self, xp: Namespace, inputs: Sequence[Array], keep: Array) -> list[Array]:
+        """Return the inputs at one or several timesteps, the donor's for masked samples."""
         return [
-            self.xp.where(align(self.xp, mask, x.ndim), x, row)
-            for x, row in zip(inputs, self.donor_inputs, strict=True)
+            xp.where(align(xp, keep, x.ndim), x, row)
+            for x, row in zip(inputs, self.inputs, strict=True)
         ]
 
 
 def read_mask(
-    xp: Namespace, mask: Any, samples: int, time: int, *, time_major: bool
+    xp: Namespace, mask: Any, samples: Any, time: Any, *, time_major: bool
 ) -> tuple[Namespace, Array]:
     """Return `mask` as booleans ``(time, samples)`` and the namespace that it came from."""
     own_xp, mask = _own(xp, mask, "mask")
@@ -84,7 +119,9 @@ def read_mask(
     return own_xp, own_xp.astype(mask, own_xp.bool, copy=False)
 
 
-def read_lengths(xp: Namespace, lengths: Any, samples: int, time: int) -> tuple[Namespace, Array]:
+def read_lengths(
+    xp: Namespace, lengths: Any, samples: Any, time: Any, inputs: Array
+) -> tuple[Namespace, Array]:
     """Return booleans ``(time, samples)``, True at the first ``lengths[s]`` timesteps."""
     own_xp, lengths = _own(xp, lengths, "input_length")
     masks.lengths(own_xp, lengths, samples)
@@ -92,7 +129,9 @@ def read_lengths(xp: Namespace, lengths: Any, samples: int, time: int) -> tuple[
     if values is not None:
         masks.length_values(values, time)
         own_xp, lengths = array_api_compat.array_namespace(values), values
-    steps = own_xp.arange(time, device=array_api_compat.device(lengths))
+    if own_xp is not xp and not isinstance(time, int):
+        own_xp, lengths = xp, xp.asarray(lengths, device=array_api_compat.device(inputs))
+    steps = timesteps(own_xp, time, inputs, device=array_api_compat.device(lengths))
     # Needs no clamping: below 0 nothing is kept, above `time` everything.
     return own_xp, own_xp.expand_dims(steps, axis=1) < own_xp.astype(lengths, steps.dtype)
 
@@ -110,6 +149,8 @@ def _own(xp: Namespace, values: Any, name: str) -> tuple[Namespace, Any]:
 
 
 def _kinds(xp: Namespace, mask: Array, *, go_backwards: bool) -> "np.ndarray[Any, Any] | None":
+    if not _host.readable(xp, mask):
+        return None
     some, whole = xp.any(mask, axis=1), xp.all(mask, axis=1)
     same = xp.all(mask[1:, ...] == mask[:-1, ...], axis=1)
     last = xp.zeros(1, dtype=xp.bool, device=array_api_compat.device(mask))
@@ -117,43 +158,7 @@ def _kinds(xp: Namespace, mask: Array, *, go_backwards: bool) -> "np.ndarray[Any
     # NONE, or SOME and one more for ALL or two more for SAME.
     whole, same = xp.logical_and(some, whole), xp.logical_and(some, same)
     again = xp.astype(xp.logical_and(same, xp.logical_not(whole)), xp.uint8)
-    values = _host.read(xp, xp.astype(some, xp.uint8) + xp.astype(whole, xp.uint8) + again + again)
-    return None if values is None else values.copy()
-
-
-def _donor(
-    xp: Namespace,
-    mask: Array,
-    kinds: "np.ndarray[Any, Any] | None",
-    inputs: Sequence[Array],
-    states: Sequence[Array],
-    *,
-    go_backwards: bool,
-) -> tuple[list[Array], list[Array]]:
-    """Return what the step is given for masked samples: the same row for each sample.
-
-    They are the inputs and initial states of the lowest unmasked sample at the first timestep, in
-    order of iteration, that has one; zeros if nothing is unmasked.
-    """
-    if not mask.shape[1]:
-        return [xp.zeros_like(x[0, ...]) for x in inputs], [xp.zeros_like(s) for s in states]
-    if kinds is None:
-        t = _first(xp, xp.any(mask, axis=1), from_the_end=go_backwards)
-        mask_t, *inputs_t = (xp.take(x, t, axis=0)[0, ...] for x in (mask, *inputs))
-        exists = xp.any(mask)
-    else:
-        # A slice leaves alone what `take` would copy first, if it is not contiguous.
-        unmasked = kinds.nonzero()[0]
-        at = int(unmasked[-1 if go_backwards else 0]) if unmasked.size else 0
-        mask_t, *inputs_t = (x[at, ...] for x in (mask, *inputs))
-        exists = xp.any(mask_t)
-    s = _first(xp, mask_t)
-
-    def rows(arrays: Sequence[Array]) -> list[Array]:
-        # As many as there are samples: selecting from what needs no broadcasting is faster.
-        return [xp.where(exists, xp.take(x, s, axis=0), xp.zeros_like(x)) for x in arrays]
-
-    return rows(inputs_t), rows(states)
+    return _host.read(xp, xp.astype(some, xp.uint8) + xp.astype(whole, xp.uint8) + again + again)
 
 
 def _first(xp: Namespace, flags: Array, *, from_the_end: bool = False) -> Array:

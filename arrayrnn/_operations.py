@@ -11,7 +11,7 @@ import array_api_compat
 
 from arrayrnn._typing import Array, Namespace
 
-__all__ = ["unstack_of", "where_of"]
+__all__ = ["timesteps", "unstack_of", "where_of"]
 
 
 def where_of(xp: Namespace) -> Callable[[Array, Array, Array], Array]:
@@ -30,3 +30,8 @@ def unstack_of(xp: Namespace) -> Callable[[Any], Sequence[Array]]:
         # array-api-compat's goes through `moveaxis`, for which torch.func.vmap has no rule.
         return lambda array: array.unbind(0)
     return partial(xp.unstack, axis=0)
+
+
+def timesteps(xp: Namespace, time: Any, like: Array, *, device: Any) -> Array:
+    """Return 0, 1, … `time` - 1; `like` is an array with so many in its first axis."""
+    return xp.arange(time, device=device)

@@ -7,14 +7,14 @@ import array_api_compat
 
 from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._checks import arguments, masks
+from arrayrnn._checks.wording import RNN
 from arrayrnn._compilers import not_compiled
-from arrayrnn._masking import Masking, read_lengths, read_mask
+from arrayrnn._masking import Mask, read_lengths, read_mask
+from arrayrnn._problem import Problem
 from arrayrnn._states import read_states
-from arrayrnn._step import Body
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Input, Output, StepFunction
 from arrayrnn.loops import loop_for
-from arrayrnn.loops.problem import Problem
 
 __all__ = ["rnn"]
 
@@ -134,61 +134,60 @@ def rnn(
     array([[2. , 5. , 5.5],
            [1. , 1. , 1. ]])
     """
-    arguments.step_function(step_function)
+    arguments.step_function(step_function, RNN)
     arguments.unroll(unroll)
     arguments.progress(progress)
     leaves, input_nest = Nest.of(inputs)
     input_paths = input_nest.paths("inputs")
-    samples, time = arguments.inputs(
-        inputs, leaves, input_paths, time_major=time_major, unroll=unroll
-    )
+    samples, time = arguments.inputs(inputs, leaves, input_paths, time_major=time_major)
     xp = array_api_compat.array_namespace(leaves[0])
     states, state_nest = read_states(xp, initial_states, leaves)
     state_paths = state_nest.paths("initial_states")
-    arguments.placed_alike(xp, leaves, input_paths, leaves[0], input_paths)
-    arguments.placed_alike(xp, states, state_paths, leaves[0], input_paths)
+    first = (leaves[0], input_paths, 0)
+    arguments.placed_alike(xp, leaves, input_paths, first)
+    arguments.placed_alike(xp, states, state_paths, first)
     if initial_output is not None:
         before, before_nest = Nest.of(initial_output)
         before_paths = before_nest.paths("initial_output")
-        arguments.placed_alike(xp, before, before_paths, leaves[0], input_paths)
+        arguments.placed_alike(xp, before, before_paths, first)
     constants = arguments.constants(constants)
     length = masks.length(input_length, time)
 
-    time_first = [x if time_major else swap_time_and_samples(xp, x) for x in leaves]
-    arrays = [x[:length, ...] for x in time_first]
-    given = None
+    arrays = [x if time_major else swap_time_and_samples(xp, x) for x in leaves]
+    keep = None
     if mask is not None:
         masks.states_to_mask(state_nest)
-        given = read_mask(xp, mask, samples, time, time_major=time_major)
+        keep = read_mask(xp, mask, samples, time, time_major=time_major)
     elif input_length is not None and length is None:
-        given = read_lengths(xp, input_length, samples, time)
-    masking = None
-    if given is not None:
+        keep = read_lengths(xp, input_length, samples, time, arrays[0])
+    if length is not None:
+        arrays = [x[:length, ...] for x in arrays]
+    whole_mask = None
+    if keep is not None:
         masks.states_under_mask(states, state_paths, samples)
-        own_xp, keep = given
-        masking = Masking.of(
-            xp, own_xp, keep[:length, ...], arrays, states, go_backwards=go_backwards
-        )
+        own_xp, kept = keep
+        kept = kept if length is None else kept[:length, ...]
+        device = array_api_compat.device(arrays[0])
+        whole_mask = Mask.of(xp, own_xp, kept, device, go_backwards=go_backwards)
 
     problem = Problem(
         xp=xp,
-        body=Body(
-            xp,
-            step_function,
-            state_nest,
-            states,
-            constants,
-            masking=masking,
-            initial_output=initial_output,
-            zero_output_for_mask=zero_output_for_mask,
-        ),
+        caller=RNN,
+        step_function=step_function,
         inputs=arrays,
         input_nest=input_nest,
-        states=state_nest.build(states),
-        masking=masking,
+        time=time if length is None else length,
+        states=states,
+        state_nest=state_nest,
+        constants=constants,
+        mask=whole_mask,
+        initial_output=initial_output,
+        zero_output_for_mask=zero_output_for_mask,
         go_backwards=go_backwards,
         all_outputs=return_all_outputs,
         time_axis=0 if time_major else 1,
+        unroll=unroll,
+        samplewise=samplewise,
         progress=progress,
     )
     result = loop_for(problem)(problem)

@@ -9,7 +9,7 @@ from arrayrnn._checks import arguments
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
 
-__all__ = ["read_states"]
+__all__ = ["from_python", "read_states"]
 
 
 def read_states(
@@ -22,15 +22,13 @@ def read_states(
         initial_states, "initial_states", "Put a single state into a list; [] means none."
     )
     leaves, nest = Nest.of(tuple(initial_states))
-    states = [
-        _from_python(xp, leaf, inputs) if isinstance(leaf, int | float | complex) else leaf
-        for leaf in leaves
-    ]
-    return tuple(states), nest
+    return tuple(from_python(xp, leaf, inputs) for leaf in leaves), nest
 
 
-def _from_python(xp: Namespace, number: complex, inputs: Sequence[Array]) -> Any:
-    if array_api_compat.is_array_api_obj(number):  # NumPy's float64 is a Python float as well.
+def from_python(xp: Namespace, number: Any, inputs: Sequence[Array]) -> Any:
+    """Return a Python number as a 0-d array, and anything else as it is."""
+    # NumPy's float64 is a Python float as well.
+    if not isinstance(number, int | float | complex) or array_api_compat.is_array_api_obj(number):
         return number
     device = array_api_compat.device(inputs[0])
     defaults = xp.__array_namespace_info__().default_dtypes(device=device)

@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
+from arrayrnn._axes import align
 from arrayrnn._checks import results
-from arrayrnn._masking import Masking, Masks
+from arrayrnn._masking import Donor, Masks
 from arrayrnn._operations import where_of
+from arrayrnn._problem import Problem
 from arrayrnn._tree import Nest, NestMismatchError
 from arrayrnn._typing import Array, Namespace
 
@@ -36,39 +38,25 @@ class Body:
 
     output: Nest
 
-    def __init__(
-        self,
-        xp: Namespace,
-        step_function: Callable[[Any, tuple[Any, ...]], Any],
-        states: Nest,
-        initial_states: Sequence[Array],
-        constants: tuple[Any, ...],
-        *,
-        masking: Masking | None,
-        initial_output: Any,
-        zero_output_for_mask: bool,
-    ) -> None:
+    def __init__(self, problem: Problem) -> None:
         self.started = False
         self.initial: Any = None
-        self._xp = xp
-        self._where = where_of(xp)
-        self._states = states
-        self._leaves, self._build = states.leaves, states.build
-        self._state_count = states.spec.num_children
-        self._initial_states = initial_states
-        self._donor_states: Sequence[Array] = () if masking is None else masking.donor_states
-        self._masked_samples = None if masking is None else masking.mask.shape[1]
-        self._initial_output = initial_output
-        self._zero_output_for_mask = zero_output_for_mask
-        self._shapes = tuple(tuple(state.shape) for state in initial_states)
+        self._problem = problem
+        self._xp = problem.xp
+        self._where = where_of(problem.xp)
+        self._leaves, self._build = problem.state_nest.leaves, problem.state_nest.build
+        self._state_count = problem.state_nest.spec.num_children
+        self._shapes = tuple(tuple(state.shape) for state in problem.states)
         self._output_shapes: tuple[tuple[int, ...], ...] = ()
-        self._state_kinds = [*map(_shape_and_dtype, initial_states)]
-        self._first_output: tuple[Array, ...] = ()
+        self._state_kinds = [*map(_shape_and_dtype, problem.states)]
+        self._first_output: Sequence[Array] = ()
         # For each leaf of the output: which state it was, too, or -1; its shape and dtype.
         self._output_kinds: list[tuple[int, tuple[Any, Any]]] = []
-        self._call = step_function
-        if constants:
+        self._call = step_function = problem.step_function
+        if constants := problem.constants:
             self._call = lambda x_t, states: step_function(x_t, states + constants)
+        if problem.output_like is not None:
+            self._start(problem.output_like, ())
 
     def whole(self, x_t: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         """Run a timestep at which no sample is masked."""
@@ -85,7 +73,7 @@ class Body:
             self._check(result)
             raise
 
-    def partly(self, masks: Masks) -> PartlyMaskedStep:
+    def partly(self, masks: Masks, donor: Donor | None) -> PartlyMaskedStep:
         """Return what runs those timesteps of a block at which some sample may be masked.
 
         Masked samples of its `x_t` are the donor's already; `i` counts within the block. If `same`,
@@ -94,8 +82,8 @@ class Body:
         """
         # Local names, since this is what a masked timestep costs beyond its selecting.
         where, call, build, leaves_of = self._where, self._call, self._build, self._leaves
-        rest = self.rest
-        state_kinds, donor, state_masks = self._state_kinds, self._donor_states, masks(self._shapes)
+        rest, state_kinds, state_masks = self.rest, self._state_kinds, masks(self._shapes)
+        donor_states: Sequence[Array] = () if donor is None else donor.states
         before_run: Sequence[Array] | None = None
 
         def step(
@@ -105,7 +93,7 @@ class Body:
             old, mask = leaves_of(states), state_masks[i]
             base = old if before_run is None else before_run
             before_run = base if same else None
-            result = call(x_t, build(tuple(map(where, mask, old, donor))))
+            result = call(x_t, build(tuple(map(where, mask, old, donor_states))))
             if not self.started:
                 self._check(result)
                 previous = self.initial
@@ -116,7 +104,7 @@ class Body:
                 new, leaves = leaves_of(new_states), nest.leaves(output)
                 # Selecting would broadcast or promote what is unlike.
                 if [*map(_shape_and_dtype, new)] != state_kinds:
-                    raise NestMismatchError
+                    self._check(result)
                 held = new if same else [*map(where, mask, new, base)]
                 for j, (k, kind) in enumerate(self._output_kinds):
                     leaf = leaves[j]
@@ -125,7 +113,7 @@ class Body:
                         shown.append(held[k])
                         continue
                     if _shape_and_dtype(leaf) != kind:
-                        raise NestMismatchError
+                        self._check(result)
                     shown.append(where(masks(self._output_shapes)[i][j], leaf, kept[j]))
             except Exception:
                 self._check(result)
@@ -134,22 +122,52 @@ class Body:
 
         return step
 
+    def timestep(
+        self,
+        x_t: Sequence[Array],
+        keep: Array | None,
+        donor: Donor | None,
+        states: Sequence[Array],
+        previous: Sequence[Array],
+    ) -> tuple[Sequence[Array], Sequence[Array]]:
+        """Run any timestep, for loops that say once what happens at all of them: leaves only.
+
+        The mask is ``(samples,)``, or None if nothing is ever masked. The body has to be started.
+        Returns the leaves of the output and of the states.
+        """
+        nest, build = self._problem.input_nest, self._build
+        try:
+            if keep is None:
+                output, new = self.whole(nest.build(x_t), build(states))
+            else:
+                if donor is not None:
+                    x_t = donor.laid_over(self._xp, x_t, keep)
+                step = self.partly(_masks_of_one(self._xp, keep), donor)
+                shown = self.output.build(previous)
+                output, new = step(0, nest.build(x_t), build(states), shown, False)
+        except Exception as error:
+            results.note(error, self._problem.caller, None, self._problem.time)
+            raise
+        return self.output.leaves(output), self._leaves(new)
+
     def rest(self, previous: Any) -> Any:
         """Return the output of masked samples, given the previous one."""
-        return self.initial if self._zero_output_for_mask else previous
+        return self.initial if self._problem.zero_output_for_mask else previous
 
     def _check(self, result: Any) -> None:
         """Check what the step function returned, against the first call from the second on."""
-        results.pair(result)
+        caller = self._problem.caller
+        results.pair(result, caller)
         output, new_states = result
         self.check_states(new_states)
         if self.started:
-            results.same_output(output, self.output, self._first_output, self._xp)
+            results.same_output(output, self.output, self._first_output, self._xp, caller)
         else:
-            self._start(output, new_states)
+            self._start(output, self._leaves(new_states))
 
     def check_states(self, new_states: Any) -> None:
-        results.new_states(new_states, self._states, self._initial_states, self._xp)
+        problem = self._problem
+        results.new_states(new_states, problem.state_nest, problem.states, self._xp, problem.caller)
 
     def check_outputs(self, outputs: Sequence[Any]) -> list[Sequence[Array]]:
         """Return the leaves of the outputs, for each leaf those of all timesteps."""
@@ -168,25 +186,33 @@ class Body:
         return columns
 
     def _find_unlike(self, outputs: Sequence[Any]) -> None:
+        caller = self._problem.caller
         # Finds none where sizes are traced: equal ones are different keys of a set there.
         for number, output in enumerate(outputs):
             try:
-                results.same_output(output, self.output, self._first_output, self._xp)
+                results.same_output(output, self.output, self._first_output, self._xp, caller)
             except (TypeError, ValueError) as error:
-                error.add_note(f"arrayrnn.rnn: output number {number}, counted from 0.")
+                error.add_note(f"arrayrnn.{caller.name}: output number {number}, counted from 0.")
                 raise
 
-    def _start(self, output: Any, new_states: Any) -> None:
+    def _start(self, output: Any, state_leaves: Sequence[Array]) -> None:
+        problem = self._problem
+        samples = None if problem.mask is None else problem.mask.keep.shape[1]
         leaves, self.output = Nest.of(output)
-        results.first_output(self.output, leaves, self._masked_samples, self._xp)
-        initial = self._initial_output
+        results.first_output(self.output, leaves, samples, self._xp, problem.caller)
+        initial = problem.initial_output
         if initial is not None:
             results.initial_output(initial, self.output, leaves)
-        if initial is None or self._zero_output_for_mask:
+        if initial is None or problem.zero_output_for_mask:
             initial = self.output.build([self._xp.zeros_like(leaf) for leaf in leaves])
         self.initial = self.output.build(self.output.leaves(initial))
         self._first_output = leaves
         self._output_shapes = tuple(tuple(leaf.shape) for leaf in leaves)
-        states = {id(state): k for k, state in enumerate(self._leaves(new_states))}
+        states = {id(leaf): k for k, leaf in enumerate(state_leaves)}
         self._output_kinds = [(states.get(id(leaf), -1), _shape_and_dtype(leaf)) for leaf in leaves]
         self.started = True
+
+
+def _masks_of_one(xp: Namespace, keep: Array) -> Masks:
+    """Return the masks of a block of a single timestep, `keep` being its ``(samples,)``."""
+    return lambda shapes: [[align(xp, keep, len(shape)) for shape in shapes]]

@@ -52,6 +52,12 @@ class Nest:
         leaves, spec = optree.tree_flatten(tree)
         return tuple(leaves), cls(spec)
 
+    @property
+    def only_child(self) -> "Nest":
+        """Return the nest in a nest that holds a single one."""
+        (child,) = self.spec.children()
+        return Nest(child)
+
     def paths(self, name: str) -> "Paths":
         """Return for each leaf how one would write it, the nest being called `name`."""
         return Paths(self.spec, name)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arrayrnn._blocks import blocks
-from arrayrnn._masking import ALL, NONE, SAME, SOME, Masking
+from arrayrnn._masking import ALL, NONE, SAME, SOME, Donor, Mask
 from arrayrnn._tree import Nest
 
 TIMES = [1, 2, 15, 16, 17, 32, 33, 63, 64, 65, 128, 129, 200]
@@ -16,11 +16,11 @@ TIMES = [1, 2, 15, 16, 17, 32, 33, 63, 64, 65, 128, 129, 200]
 def of(backend, tree, mask=None, *, go_backwards=False):
     """Return the blocks of a nest of arrays with time first."""
     leaves, nest = Nest.of(tree)
-    masking = None
+    xp, time, donor = backend.xp, leaves[0].shape[0], None
     if mask is not None:
-        xp = backend.xp
-        masking = Masking.of(xp, xp, mask, leaves, [], go_backwards=go_backwards)
-    return blocks(backend.xp, leaves, nest, masking, go_backwards=go_backwards)
+        mask = Mask.of(xp, xp, mask, backend.device, go_backwards=go_backwards)
+        donor = Donor.of(xp, mask, leaves, [], go_backwards=go_backwards)
+    return blocks(xp, leaves, nest, time, mask, donor, go_backwards=go_backwards)
 
 
 @pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])

@@ -1,28 +1,27 @@
 """What is wrong with an argument: which, what was expected, what came, what to do."""
 
-import math
 import operator
 from collections.abc import Sequence
 from typing import Any
 
 import array_api_compat
 
-from arrayrnn._checks.wording import describe, fail_library, fail_no_array, library
+from arrayrnn._axes import agree, is_open
+from arrayrnn._checks.wording import Caller, describe, fail_library, fail_no_array, library
 from arrayrnn._tree import Paths
 from arrayrnn._typing import Array, Namespace
 
 
-def step_function(value: Any) -> None:
+def step_function(value: Any, caller: Caller) -> None:
     if not callable(value):
+        name = caller.function
         raise TypeError(
-            f"`step_function` is {describe(value)}; expected a callable "
-            "`step_function(input_t, states) -> (output, new_states)`."
+            f"`{name}` is {describe(value)}; expected a callable "
+            f"`{name}({caller.takes}) -> {caller.returns}`."
         )
 
 
-def inputs(
-    value: Any, leaves: Sequence[Any], paths: Paths, *, time_major: bool, unroll: Any
-) -> tuple[int, int]:
+def inputs(value: Any, leaves: Sequence[Any], paths: Paths, *, time_major: bool) -> tuple[Any, Any]:
     """Check the leaves of `inputs` and return their numbers of samples and timesteps."""
     if value is None:
         fail_no_array(value, "inputs")
@@ -36,13 +35,12 @@ def inputs(
                 f"`{paths[k]}` is {describe(leaf)}; expected {axes}, at least 3 dimensions. "
                 "Give one number per timestep a last axis of length 1."
             )
-        _known_time(leaf.shape[0 if time_major else 1], paths, k, unroll)
-        if tuple(leaf.shape[:2]) != tuple(leaves[0].shape[:2]):
+        if not agree(leaf.shape[:2], leaves[0].shape[:2]):
             raise ValueError(
                 f"`{paths[k]}` is {describe(leaf)}, `{paths[0]}` is {describe(leaves[0])}; "
                 f"expected the same samples and time, {axes}, in every array of `inputs`."
             )
-    first, second = leaves[0].shape[:2]
+    first, second = (_known([leaf.shape[axis] for leaf in leaves]) for axis in (0, 1))
     time, samples = (first, second) if time_major else (second, first)
     if time == 0:
         raise ValueError(
@@ -51,12 +49,51 @@ def inputs(
     return samples, time
 
 
-def _known_time(time: Any, paths: Paths, k: int, unroll: Any) -> None:
-    # Lazy arrays leave a length open as None or nan.
-    if time is None or math.isnan(time):
+def xs(leaves: Sequence[Any], paths: Paths, length: Any) -> Any:
+    """Check the leaves of the `xs` of a scan and return the number of steps."""
+    for k, leaf in enumerate(leaves):
+        is_array(leaf, paths, k)
+        if leaf.ndim < 1:
+            raise ValueError(
+                f"`{paths[k]}` is {describe(leaf)}; expected (time, ...), at least 1 dimension. "
+                "What is the same at all steps belongs into `init`, or is closed over."
+            )
+        if not agree(leaf.shape[:1], leaves[0].shape[:1]):
+            raise ValueError(
+                f"`{paths[k]}` is {describe(leaf)}, `{paths[0]}` is {describe(leaves[0])}; "
+                "expected the same length of the first axis in every array of `xs`."
+            )
+    time = _known([leaf.shape[0] for leaf in leaves]) if leaves else None
+    if length is not None:
+        try:
+            number = operator.index(length)
+        except TypeError:
+            raise TypeError(f"`length` is {describe(length)}; expected an integer.") from None
+        if leaves and not agree((number,), (time,)):
+            raise ValueError(
+                f"`length` is {number}, and `{paths[0]}` is {describe(leaves[0])}; expected "
+                f"{time}, the length of its first axis, or no `length`."
+            )
+        time = number
+    elif not leaves:
+        raise ValueError("`xs` holds no array and `length` is not given; expected one of them.")
+    if isinstance(time, int) and time < 1:
+        where = f"`length` is {time}" if not leaves else f"`{paths[0]}` is {describe(leaves[0])}"
+        raise ValueError(f"{where}; expected at least one step.")
+    return time
+
+
+def _known(lengths: Sequence[Any]) -> Any:
+    """Return a length of which lazy arrays may leave some open."""
+    return next((n for n in lengths if not is_open(n)), lengths[0])
+
+
+def known_time(time: Any, caller: Caller, *, unroll: Any) -> None:
+    if not isinstance(time, int):
         reason = "`unroll=True`" if unroll is True else "a Python loop"
         raise ValueError(
-            f"`{paths[k]}` has an unknown number of timesteps ({time}); {reason} needs a fixed one."
+            f"`{caller.inputs}` has an unknown number of timesteps ({time}); {reason} needs a "
+            "fixed one."
         )
 
 
@@ -99,19 +136,20 @@ def is_array(leaf: Any, paths: Paths, k: int) -> None:
 
 
 def placed_alike(
-    xp: Namespace, leaves: Sequence[Array], paths: Paths, first: Array, inputs: Paths
+    xp: Namespace, leaves: Sequence[Array], paths: Paths, first: tuple[Array, Paths, int]
 ) -> None:
-    """Check that all leaves are arrays of the library and on the device of `first`, an input."""
-    expected = array_api_compat.device(first)
+    """Check that all leaves are arrays of the library and on the device of the first argument."""
+    model, its_paths, at = first
+    expected = array_api_compat.device(model)
     for k, leaf in enumerate(leaves):
         is_array(leaf, paths, k)
         own_xp = array_api_compat.array_namespace(leaf)
         if own_xp is not xp:
-            fail_library(paths[k], own_xp, xp, inputs[0])
+            fail_library(paths[k], own_xp, xp, its_paths[at])
         device = array_api_compat.device(leaf)
-        if device != expected and (refusal := _refusal_to_mix(xp, leaf, first)) is not None:
+        if device != expected and (refusal := _refusal_to_mix(xp, leaf, model)) is not None:
             raise ValueError(
-                f"`{paths[k]}` is on device {device}, `{inputs[0]}` on {expected}, and "
+                f"`{paths[k]}` is on device {device}, `{its_paths[at]}` on {expected}, and "
                 f"{library(xp)} does not compute across them. Move one of them."
             ) from refusal
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import array_api_compat
 
+from arrayrnn._axes import agree
 from arrayrnn._checks.wording import describe, dtype_name
 from arrayrnn._host import to_numpy
 from arrayrnn._tree import Nest, Paths
@@ -25,11 +26,11 @@ def rectangular(values: Sequence[Any], name: str) -> Any:
         ) from error
 
 
-def mask(xp: Namespace, mask: Any, samples: int, time: int, *, time_major: bool) -> None:
+def mask(xp: Namespace, mask: Any, samples: Any, time: Any, *, time_major: bool) -> None:
     if not xp.isdtype(mask.dtype, ("bool", "real floating", "integral")):
         raise TypeError(f"`mask` is {describe(mask)}; expected a bool or real dtype.")
     expected = (time, samples) if time_major else (samples, time)
-    if tuple(mask.shape) not in (expected, (*expected, 1)):
+    if not (agree(mask.shape, expected) or agree(mask.shape, (*expected, 1))):
         axes = "(time, samples)" if time_major else "(samples, time)"
         raise ValueError(
             f"`mask` is {describe(mask)}; expected {axes} = {expected}, or {(*expected, 1)}."
@@ -54,9 +55,9 @@ def states_to_mask(nest: Nest) -> None:
         )
 
 
-def states_under_mask(leaves: Sequence[Array], paths: Paths, samples: int) -> None:
+def states_under_mask(leaves: Sequence[Array], paths: Paths, samples: Any) -> None:
     for k, leaf in enumerate(leaves):
-        if leaf.ndim < 1 or leaf.shape[0] != samples:
+        if leaf.ndim < 1 or not agree(leaf.shape[:1], (samples,)):
             raise ValueError(
                 f"`{paths[k]}` is {describe(leaf)}; under a mask or lengths expected "
                 f"(samples, ...) with samples = {samples}, since a masked sample keeps its own "
@@ -64,7 +65,7 @@ def states_under_mask(leaves: Sequence[Array], paths: Paths, samples: int) -> No
             )
 
 
-def length(value: Any, time: int) -> int | None:
+def length(value: Any, time: Any) -> int | None:
     """Return `input_length` as an integer, or None if there is one for each sample, or none."""
     if value is None or isinstance(value, list | tuple):
         return None
@@ -80,7 +81,7 @@ def length(value: Any, time: int) -> int | None:
             f"`input_length` is {describe(value)}; expected an integer whose value is known, or "
             "one integer for each sample."
         ) from error
-    if not 1 <= number <= time:
+    if number < 1 or (isinstance(time, int) and number > time):
         raise ValueError(
             f"`input_length` is {number}; expected 1 <= input_length <= {time}, the timesteps of "
             "`inputs`."
@@ -88,19 +89,19 @@ def length(value: Any, time: int) -> int | None:
     return number
 
 
-def lengths(xp: Namespace, lengths: Any, samples: int) -> None:
+def lengths(xp: Namespace, lengths: Any, samples: Any) -> None:
     if not xp.isdtype(lengths.dtype, "integral"):
         raise TypeError(f"`input_length` is {describe(lengths)}; expected an integer dtype.")
-    if tuple(lengths.shape) != (samples,):
+    if not agree(lengths.shape, (samples,)):
         raise ValueError(
             f"`input_length` is {describe(lengths)}; expected one length for each sample, shape "
             f"{(samples,)}."
         )
 
 
-def length_values(values: Any, time: int) -> None:
+def length_values(values: Any, time: Any) -> None:
     for sample, value in enumerate(values.tolist()):
-        if not 0 <= value <= time:
+        if value < 0 or (isinstance(time, int) and value > time):
             raise ValueError(
                 f"`input_length[{sample}]` is {value}; expected 0 <= length <= {time}, the "
                 "timesteps of `inputs`."

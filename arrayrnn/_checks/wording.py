@@ -1,10 +1,70 @@
 """Words that the errors share."""
 
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import array_api_compat
 
+from arrayrnn._tree import Nest, Paths
 from arrayrnn._typing import Namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """How a public function calls what the loops speak of."""
+
+    name: str
+    function: str
+    takes: str
+    returns: str
+    inputs: str
+    output: str
+    any_output: str
+    initial_states: str
+    new_states: str
+    all_new_states: str  # as one thing
+    initial_state: str
+    output_axes: str
+    least_output_rank: int
+    single_state: bool  # the function takes and gives the only state itself, no list of states
+
+    def state_paths(self, nest: Nest, name: str) -> Paths:
+        """Return for each leaf of the states how one would write it, the states called `name`."""
+        return (nest.only_child if self.single_state else nest).paths(name)
+
+
+RNN = Caller(
+    name="rnn",
+    function="step_function",
+    takes="input_t, states",
+    returns="(output, new_states)",
+    inputs="inputs",
+    output="output",
+    any_output="an output",
+    initial_states="initial_states",
+    new_states="new_states",
+    all_new_states="new_states",
+    initial_state="the initial state",
+    output_axes="(samples, ...), at least 1 dimension",
+    least_output_rank=1,
+    single_state=False,
+)
+SCAN = Caller(
+    name="scan",
+    function="f",
+    takes="carry, x",
+    returns="(carry, y)",
+    inputs="xs",
+    output="y",
+    any_output="a `y`",
+    initial_states="init",
+    new_states="carry",
+    all_new_states="a carry",
+    initial_state="`init`",
+    output_axes="(...)",
+    least_output_rank=0,
+    single_state=True,
+)
 
 
 def describe(value: Any) -> str:

@@ -2,12 +2,29 @@
 
 from collections.abc import Callable
 
-from arrayrnn.loops import eager
-from arrayrnn.loops.problem import Problem, Result
+import array_api_compat
 
-__all__ = ["Problem", "Result", "loop_for"]
+from arrayrnn._checks import arguments
+from arrayrnn._problem import Problem, Result
+from arrayrnn.loops import eager
+
+__all__ = ["loop_for"]
 
 
 def loop_for(problem: Problem) -> Callable[[Problem], Result]:
     """Return the loop that serves the arrays of `problem`."""
+    if problem.unroll is not True:
+        if array_api_compat.is_jax_namespace(problem.xp):
+            from arrayrnn.loops import jax
+
+            return jax.loop
+        if array_api_compat.is_dask_namespace(problem.xp):
+            from arrayrnn.loops import dask
+
+            return dask.loop
+        if array_api_compat.is_ndonnx_namespace(problem.xp):
+            from arrayrnn.loops import onnx
+
+            return onnx.loop
+    arguments.known_time(problem.time, problem.caller, unroll=problem.unroll)
     return eager.loop

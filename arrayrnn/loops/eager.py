@@ -9,10 +9,11 @@ from typing import Any
 from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._blocks import blocks
 from arrayrnn._checks import results
-from arrayrnn._masking import ALL, NONE, SAME
+from arrayrnn._masking import ALL, NONE, SAME, Donor
+from arrayrnn._problem import Problem, Result
 from arrayrnn._progress import reporting
+from arrayrnn._step import Body
 from arrayrnn._typing import Array, Namespace
-from arrayrnn.loops.problem import Problem, Result
 
 __all__ = ["loop"]
 
@@ -22,26 +23,28 @@ _MOST_AT_ONCE = 256
 
 def loop(problem: Problem) -> Result:
     """Iterate over the timesteps in Python."""
-    time = problem.inputs[0].shape[0]
+    body = Body(problem)
     outputs: Any = [] if problem.all_outputs else deque(maxlen=1)
-    with reporting(problem.progress, time, outputs.append) as append:
-        states = _iterate(problem, time, append)
-    problem.body.check_states(states)
-    return _result(problem, outputs, states)
+    with reporting(problem.progress, problem.time, outputs.append) as append:
+        states = _iterate(problem, body, append)
+    body.check_states(states)
+    return _result(problem, body, outputs, states)
 
 
-def _iterate(problem: Problem, time: int, append: Callable[[Any], object]) -> tuple[Any, ...]:
+def _iterate(problem: Problem, body: Body, append: Callable[[Any], object]) -> tuple[Any, ...]:
     """Append the output of each timestep, None before the first call; return the last states."""
-    body, states, output = problem.body, problem.states, None
-    whole, rest = body.whole, body.rest
+    xp, mask, donor, backwards = problem.xp, problem.mask, problem.donor, problem.go_backwards
+    if mask is not None:
+        if not body.started:
+            mask = mask.with_one_call(go_backwards=backwards)
+        if donor is None:
+            donor = Donor.of(xp, mask, problem.inputs, problem.states, go_backwards=backwards)
+    states: tuple[Any, ...] = problem.state_nest.build(problem.states)
+    output, whole, rest = None, body.whole, body.rest
     for block in blocks(
-        problem.xp,
-        problem.inputs,
-        problem.input_nest,
-        problem.masking,
-        go_backwards=problem.go_backwards,
+        xp, problem.inputs, problem.input_nest, problem.time, mask, donor, go_backwards=backwards
     ):
-        i, partly = 0, body.partly(block.masks)
+        i, partly = 0, body.partly(block.masks, donor)
         try:
             for i, x_t, kind in zip(count(), block.inputs, block.kinds):
                 if kind == ALL:
@@ -54,13 +57,13 @@ def _iterate(problem: Problem, time: int, append: Callable[[Any], object]) -> tu
         except Exception as error:
             # What a step returned and nobody looked at may be why the next one failed.
             body.check_states(states)
-            results.note(error, block.times[i], time, go_backwards=problem.go_backwards)
+            t = block.times[i]
+            results.note(error, problem.caller, t, problem.time, go_backwards=backwards)
             raise
     return states
 
 
-def _result(problem: Problem, outputs: Any, states: tuple[Any, ...]) -> Result:
-    body, axis = problem.body, problem.time_axis
+def _result(problem: Problem, body: Body, outputs: Any, states: tuple[Any, ...]) -> Result:
     for i, output in enumerate(outputs):
         if output is not None:
             break
@@ -68,16 +71,20 @@ def _result(problem: Problem, outputs: Any, states: tuple[Any, ...]) -> Result:
     columns = body.check_outputs(outputs)
     last = [column[-1] for column in columns]
     if problem.all_outputs:
-        joined = [_join(problem.xp, column, axis) for column in columns]
+        if problem.go_backwards and problem.in_input_order:
+            columns = [column[::-1] for column in columns]
+        joined = [_join(problem.xp, column, problem.time_axis) for column in columns]
     else:
-        joined = [problem.xp.expand_dims(leaf, axis=axis) for leaf in last]
+        joined = [problem.xp.expand_dims(leaf, axis=problem.time_axis) for leaf in last]
     return Result(body.output.build(last), body.output.build(joined), states)
 
 
 def _join(xp: Namespace, timesteps: Sequence[Array], axis: int) -> Array:
     """Stack timesteps along `axis` (0 or 1), without `stack`'s indexing of each of them."""
-    samples, *features = timesteps[0].shape
-    along = axis if features else 0
+    shape = timesteps[0].shape
+    if not shape:
+        timesteps = [xp.reshape(y, (1,)) for y in timesteps]
+    along = axis if len(shape) > 1 else 0
     joined = timesteps
     if len(timesteps) > _MOST_AT_ONCE:
         size = isqrt(len(timesteps))
@@ -85,6 +92,6 @@ def _join(xp: Namespace, timesteps: Sequence[Array], axis: int) -> Array:
         joined = [xp.concat(timesteps[i : i + size], axis=along) for i in starts]
     joined = xp.concat(joined, axis=along)
     if along:
-        return xp.reshape(joined, (samples, len(timesteps), *features))
-    joined = xp.reshape(joined, (len(timesteps), samples, *features))
+        return xp.reshape(joined, (shape[0], len(timesteps), *shape[1:]))
+    joined = xp.reshape(joined, (len(timesteps), *shape))
     return swap_time_and_samples(xp, joined) if axis else joined

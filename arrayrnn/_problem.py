@@ -1,0 +1,48 @@
+"""What is handed to a loop, and what comes back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arrayrnn._checks.wording import Caller
+from arrayrnn._masking import Donor, Mask
+from arrayrnn._tree import Nest
+from arrayrnn._typing import Array, Namespace
+
+__all__ = ["Problem", "Result"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A recurrence to iterate: nests taken apart, time first."""
+
+    xp: Namespace
+    caller: Caller
+    step_function: Callable[[Any, tuple[Any, ...]], Any]
+    inputs: Sequence[Array]  # (time, ...) for each leaf
+    input_nest: Nest
+    time: Any  # how many timesteps; not an int where a library does not know it yet
+    states: Sequence[Array]
+    state_nest: Nest
+    constants: tuple[Any, ...] = ()
+    mask: Mask | None = None
+    donor: Donor | None = None  # of a run that this one continues; else the loop finds its own
+    initial_output: Any = None
+    output_like: Any = None  # what every output is like, if a loop found out before the first call
+    zero_output_for_mask: bool = False
+    go_backwards: bool = False
+    all_outputs: bool = True
+    in_input_order: bool = False  # outputs come as the inputs do, whatever the direction
+    time_axis: int = 0  # of the outputs
+    unroll: bool | int = False
+    samplewise: bool = False
+    progress: bool | Callable[[int, int], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What `rnn` returns, the states still a tuple."""
+
+    last_output: Any
+    outputs: Any
+    states: tuple[Any, ...]

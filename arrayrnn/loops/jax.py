@@ -1,0 +1,102 @@
+"""JAX: `lax.scan` as soon as anything traced takes part, the Python loop otherwise.
+
+A scan over concrete arrays would compile at each call, since its body is a new closure each time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import optree
+
+from arrayrnn._axes import swap_time_and_samples
+from arrayrnn._masking import Donor
+from arrayrnn._problem import Problem, Result
+from arrayrnn._step import Body
+from arrayrnn._typing import Array
+from arrayrnn.loops import eager
+
+__all__ = ["loop"]
+
+Leaves = Sequence[Array]
+
+
+class _TracedError(BaseException):
+    """A step returned something traced. Not an Exception, since no error handler is to see it."""
+
+
+def loop(problem: Problem) -> Result:
+    """Scan if anything is traced, what the step closes over included."""
+    keep = None if problem.mask is None else problem.mask.keep
+    states, constants, before = problem.states, problem.constants, problem.initial_output
+    if _traced((problem.inputs, states, constants, keep, before)):
+        return _scan(problem)
+
+    def step(x_t: Any, states: tuple[Any, ...]) -> Any:
+        result = problem.step_function(x_t, states)
+        if _traced(result):
+            raise _TracedError
+        return result
+
+    try:
+        return eager.loop(replace(problem, step_function=step))
+    except _TracedError:
+        return _scan(problem)
+
+
+def _traced(tree: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in optree.tree_leaves(tree))
+
+
+def _scan(problem: Problem) -> Result:
+    xp, mask, donor = problem.xp, problem.mask, problem.donor
+    if mask is not None and donor is None:
+        donor = Donor.of(
+            xp, mask, problem.inputs, problem.states, go_backwards=problem.go_backwards
+        )
+    body = Body(replace(problem, output_like=_output_like(problem)))
+    initial = body.output.leaves(body.initial)
+    carries_output = not problem.all_outputs or (
+        mask is not None and not problem.zero_output_for_mask
+    )
+
+    def step(carry: tuple[Leaves, Leaves], x: Any) -> tuple[tuple[Leaves, Leaves], Leaves]:
+        (states, previous), (x_t, keep) = carry, x
+        output, states = body.timestep(x_t, keep, donor, states, previous or initial)
+        carry = ([*states], [*output] if carries_output else [])
+        return carry, [*output] if problem.all_outputs else []
+
+    (states, last), outputs = jax.lax.scan(
+        step,
+        ([*problem.states], [*initial] if carries_output else []),
+        ([*problem.inputs], None if mask is None else mask.keep),
+        length=None if problem.inputs else problem.time,  # a symbolic one is refused here
+        reverse=problem.go_backwards,
+        unroll=int(problem.unroll) or 1,
+    )
+    # A reversed scan keeps its outputs at the timesteps of the inputs.
+    at_last = 0 if problem.go_backwards else -1
+    if problem.all_outputs:
+        last = [leaf[at_last] for leaf in outputs]
+        if problem.go_backwards and not problem.in_input_order:
+            outputs = [xp.flip(leaf, axis=0) for leaf in outputs]
+        if problem.time_axis:
+            outputs = [swap_time_and_samples(xp, leaf) for leaf in outputs]
+    else:
+        outputs = [xp.expand_dims(leaf, axis=problem.time_axis) for leaf in last]
+    nest = body.output
+    return Result(nest.build(last), nest.build(outputs), problem.state_nest.build(states))
+
+
+def _output_like(problem: Problem) -> Any:
+    """Return zeros like the output, after tracing the step once: errors are ours, not scan's."""
+    body = Body(problem)
+
+    def first(x_t: Leaves, states: Leaves) -> Leaves:
+        output, _ = body.timestep(x_t, None, None, states, ())
+        return [*output]
+
+    timestep = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in problem.inputs]
+    like = jax.eval_shape(first, timestep, [*problem.states])
+    return body.output.build([problem.xp.zeros(leaf.shape, leaf.dtype) for leaf in like])
