@@ -9,7 +9,7 @@ import array_api_compat
 from arrayrnn import _host
 from arrayrnn._axes import align, swap_time_and_samples
 from arrayrnn._checks import masks, wording
-from arrayrnn._operations import timesteps
+from arrayrnn._operations import first_true, row_at, timesteps
 from arrayrnn._typing import Array, Namespace
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ class Mask:
 
 
 class Donor(NamedTuple):
-    """What the step is given for masked samples, the same row for each sample.
+    """What the step is given for masked samples.
 
     It is the inputs and initial states of the lowest unmasked sample at the first timestep, in
     order of iteration, that has one; zeros if nothing is unmasked.
     """
 
-    inputs: list[Array]  # (samples, *features) for each leaf
+    inputs: list[Array]  # (1, *features) for each leaf, or (samples, *features), all samples alike
     states: list[Array]
 
     @classmethod
@@ -80,25 +80,35 @@ class Donor(NamedTuple):
         *,
         go_backwards: bool,
     ) -> "Donor":
+        """Find the donor of a run, as one row."""
         keep, kinds = mask.keep, mask.kinds
         if keep.shape[1] == 0:
-            zeros_like = xp.zeros_like
-            return cls([zeros_like(x[0, ...]) for x in inputs], [zeros_like(s) for s in states])
+            return cls([x[0, ...] for x in inputs], [*states])
         if kinds is None:
-            t = _first(xp, xp.any(keep, axis=1), from_the_end=go_backwards)
-            keep_t, *inputs_t = (xp.take(x, t, axis=0)[0, ...] for x in (keep, *inputs))
+            t = first_true(xp, xp.any(keep, axis=1), from_the_end=go_backwards)
+            keep_t, *inputs_t = (row_at(xp, x, t)[0, ...] for x in (keep, *inputs))
         else:
             # A slice leaves alone what `take` would copy first, if it is not contiguous.
             unmasked = kinds.nonzero()[0]
             at = int(unmasked[-1 if go_backwards else 0]) if unmasked.size else 0
             keep_t, *inputs_t = (x[at, ...] for x in (keep, *inputs))
-        exists, s = xp.any(keep_t), _first(xp, keep_t)
+        s = first_true(xp, keep_t)
+        exists = row_at(xp, keep_t, s)
 
         def rows(arrays: Sequence[Array]) -> list[Array]:
-            # As many as there are samples: selecting from what needs no broadcasting is faster.
-            return [xp.where(exists, xp.take(x, s, axis=0), xp.zeros_like(x)) for x in arrays]
+            found = [row_at(xp, x, s) for x in arrays]
+            return [xp.where(align(xp, exists, x.ndim), x, xp.zeros_like(x)) for x in found]
 
         return cls(rows(inputs_t), rows(states))
+
+    def for_each_sample(self, xp: Namespace, samples: int) -> "Donor":
+        """Return as many rows as samples: selecting from what needs no broadcasting is faster."""
+        leaves = [*self.inputs, *self.states]
+        if samples:
+            first = xp.zeros(samples, dtype=xp.int32, device=array_api_compat.device(leaves[0]))
+            leaves = [xp.take(leaf, first, axis=0) for leaf in leaves]
+        count = len(self.inputs)
+        return Donor(leaves[:count], leaves[count:])
 
     def laid_over(self, xp: Namespace, inputs: Sequence[Array], keep: Array) -> list[Array]:
         """Return the inputs at one or several timesteps, the donor's for masked samples."""
@@ -159,11 +169,3 @@ def _kinds(xp: Namespace, mask: Array, *, go_backwards: bool) -> "np.ndarray[Any
     whole, same = xp.logical_and(some, whole), xp.logical_and(some, same)
     again = xp.astype(xp.logical_and(same, xp.logical_not(whole)), xp.uint8)
     return _host.read(xp, xp.astype(some, xp.uint8) + xp.astype(whole, xp.uint8) + again + again)
-
-
-def _first(xp: Namespace, flags: Array, *, from_the_end: bool = False) -> Array:
-    """Return the index of the first True in 1-D `flags`, as an array ``(1,)``; any, if none is."""
-    index = xp.arange(flags.shape[0], device=array_api_compat.device(flags))
-    if from_the_end:
-        return xp.max(xp.where(flags, index, xp.zeros_like(index)), axis=0, keepdims=True)
-    return xp.min(xp.where(flags, index, index[-1:]), axis=0, keepdims=True)

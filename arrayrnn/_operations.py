@@ -11,7 +11,7 @@ import array_api_compat
 
 from arrayrnn._typing import Array, Namespace
 
-__all__ = ["timesteps", "unstack_of", "where_of"]
+__all__ = ["first_true", "row_at", "timesteps", "unstack_of", "where_of"]
 
 
 def where_of(xp: Namespace) -> Callable[[Array, Array, Array], Array]:
@@ -35,3 +35,27 @@ def unstack_of(xp: Namespace) -> Callable[[Any], Sequence[Array]]:
 def timesteps(xp: Namespace, time: Any, like: Array, *, device: Any) -> Array:
     """Return 0, 1, … `time` - 1; `like` is an array with so many in its first axis."""
     return xp.arange(time, device=device)
+
+
+def first_true(xp: Namespace, flags: Array, *, from_the_end: bool = False) -> Array:
+    """Return the index of the first True in 1-D `flags`, as an array ``(1,)``; any, if none is."""
+    index = timesteps(xp, flags.shape[0], flags, device=array_api_compat.device(flags))
+    if array_api_compat.is_jax_namespace(xp):
+        # XLA takes three times as long to compile what is below.
+        if from_the_end:
+            return index[-1:] - xp.argmax(xp.flip(flags), keepdims=True)
+        return xp.argmax(flags, keepdims=True)
+    # Not by `argmax`, which the standard has for numbers only.
+    if from_the_end:
+        return xp.max(xp.where(flags, index, xp.zeros_like(index)), axis=0, keepdims=True)
+    return xp.min(xp.where(flags, index, index[-1:]), axis=0, keepdims=True)
+
+
+def row_at(xp: Namespace, array: Array, index: Array) -> Array:
+    """Return ``array[index[0] : index[0] + 1]``; `index` is within the first axis."""
+    if array_api_compat.is_jax_namespace(xp):
+        # `take` looks for an index that is out of bounds, which costs compilation.
+        import jax
+
+        return jax.lax.dynamic_slice_in_dim(array, index[0], 1)
+    return xp.take(array, index, axis=0)

@@ -132,8 +132,8 @@ class Body:
     ) -> tuple[Sequence[Array], Sequence[Array]]:
         """Run any timestep, for loops that say once what happens at all of them: leaves only.
 
-        The mask is ``(samples,)``, or None if nothing is ever masked. The body has to be started.
-        Returns the leaves of the output and of the states.
+        The mask is ``(samples,)``, or None if nothing is ever masked. Returns the leaves of the
+        output and of the states.
         """
         nest, build = self._problem.input_nest, self._build
         try:

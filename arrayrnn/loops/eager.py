@@ -39,6 +39,7 @@ def _iterate(problem: Problem, body: Body, append: Callable[[Any], object]) -> t
             mask = mask.with_one_call(go_backwards=backwards)
         if donor is None:
             donor = Donor.of(xp, mask, problem.inputs, problem.states, go_backwards=backwards)
+        donor = donor.for_each_sample(xp, mask.keep.shape[1])
     states: tuple[Any, ...] = problem.state_nest.build(problem.states)
     output, whole, rest = None, body.whole, body.rest
     for block in blocks(
