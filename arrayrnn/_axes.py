@@ -1,10 +1,11 @@
 """The axes of time and samples, and lengths that a lazy array leaves open."""
 
+from operator import index
 from typing import Any
 
 from arrayrnn._typing import Array, Namespace
 
-__all__ = ["agree", "align", "is_open", "swap_time_and_samples"]
+__all__ = ["agree", "align", "is_fixed", "is_open", "swap_time_and_samples"]
 
 
 def align(xp: Namespace, mask: Array, rank: int) -> Array:
@@ -21,6 +22,15 @@ def swap_time_and_samples(xp: Namespace, array: Array) -> Array:
 def is_open(length: Any) -> bool:
     """Tell whether a lazy array leaves the length of an axis open, as None or nan."""
     return length is None or length != length
+
+
+def is_fixed(length: Any) -> bool:
+    """Tell whether the length of an axis is a number: not open, and not a symbol."""
+    try:
+        index(length)
+    except Exception:  # TypeError, or what a library raises for its symbols
+        return False
+    return True
 
 
 def agree(shape: Any, other: Any) -> bool:

@@ -6,8 +6,8 @@ timesteps, unstacked when their turn comes, do neither.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
 from math import isqrt, prod
+from operator import index
 from typing import Any, NamedTuple
 
 from arrayrnn._axes import align
@@ -42,6 +42,7 @@ def blocks(
     go_backwards: bool,
 ) -> Iterator[Block]:
     """Yield all timesteps of `inputs` in order of iteration, the donor in masked samples."""
+    time = index(time)  # torch.compile may keep it open
     size = max(_SMALLEST, isqrt(time))
     parts = [_split(xp, leaf, size) for leaf in inputs]
     keep_parts = [] if mask is None else _split(xp, mask.keep, size)
@@ -51,9 +52,9 @@ def blocks(
     def unstack(part: Array) -> Sequence[Array]:
         return in_time(part)[order]
 
-    for index in range(-(-time // size))[order]:
-        times = range(time)[index * size : (index + 1) * size]
-        leaves = [_packed(xp, part[index]) for part in parts]
+    for k in range(-(-time // size))[order]:
+        times = range(time)[k * size : (k + 1) * size]
+        leaves = [_packed(xp, part[k]) for part in parts]
         kinds = [ALL] * len(times)
         masks: Masks = _no_masks
         if mask is not None and donor is not None:
@@ -61,7 +62,7 @@ def blocks(
             if kinds[-1] == SAME:
                 kinds[-1] = SOME  # a run of the same mask ends with the block
             if SOME in kinds:
-                keep = _packed(xp, keep_parts[index])
+                keep = _packed(xp, keep_parts[k])
                 leaves = donor.laid_over(xp, leaves, keep)
                 masks = _masks(xp, keep, unstack)
         columns = [unstack(leaf) for leaf in leaves]
@@ -75,13 +76,19 @@ def blocks(
 
 
 def _masks(xp: Namespace, mask: Array, unstack: Callable[[Array], Sequence[Array]]) -> Masks:
-    @cache
+    # No dict: a size that torch.compile keeps open would be fixed by hashing it.
+    found: list[tuple[tuple[int, ...], Sequence[Array]]] = []
+
     def of_shape(shape: tuple[int, ...]) -> Sequence[Array]:
+        for known, timesteps in found:
+            if known == shape:
+                return timesteps
         aligned = align(xp, mask, 1 + len(shape))
         # Selecting by a mask that needs no broadcasting is faster.
-        return unstack(_packed(xp, xp.broadcast_to(aligned, (mask.shape[0], *shape))))
+        timesteps = unstack(_packed(xp, xp.broadcast_to(aligned, (mask.shape[0], *shape))))
+        found.append((shape, timesteps))
+        return timesteps
 
-    @cache
     def of_shapes(shapes: tuple[tuple[int, ...], ...]) -> Sequence[Sequence[Array]]:
         timesteps = [*zip(*map(of_shape, shapes), strict=True)]
         return timesteps if shapes else [()] * mask.shape[0]

@@ -8,24 +8,42 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-__all__ = ["not_compiled"]
+__all__ = ["add_note", "not_compiled"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def add_note(error: Exception, note: str) -> None:
+    """Add a note to `error`, if that is possible at this moment."""
+    if not _compiling():
+        error.add_note(note)
+
+
+def _compiling() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.compiler.is_compiling())
+
+
 def not_compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Make `function` run as it is inside ``torch.compile``; a step may still be compiled.
 
-    Dynamo would unroll the loop, and compile it anew for each number of timesteps.
+    Dynamo would unroll the loop, and compile it anew for each number of timesteps. It may if the
+    seventh argument, `unroll`, is True: then into one graph, or, if it cannot, not at all.
     """
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.compiler.is_compiling():
-            result: R = torch.compiler.disable(function)(*args, **kwargs)
-            return result
-        return function(*args, **kwargs)
+        if "torch._dynamo" not in sys.modules:
+            return function(*args, **kwargs)
+        if _compiling() and (args[6] if len(args) > 6 else kwargs.get("unroll")) is True:
+            try:
+                return function(*args, **kwargs)
+            except Exception:
+                # Nothing to handle; but Dynamo cannot break its graph within `try`. It gives this
+                # frame up, runs it as it is, and comes to the next line.
+                raise
+        result: R = sys.modules["torch"].compiler.disable(function)(*args, **kwargs)
+        return result
 
     return wrapper

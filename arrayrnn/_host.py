@@ -14,7 +14,7 @@ from arrayrnn._typing import Namespace
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["read", "readable", "to_numpy"]
+__all__ = ["read", "readable", "to_numpy", "undisguised"]
 
 
 def to_numpy(values: Any) -> "np.ndarray[Any, Any]":
@@ -22,6 +22,17 @@ def to_numpy(values: Any) -> "np.ndarray[Any, Any]":
     import numpy as np
 
     return np.asarray(values)
+
+
+def undisguised(array: Any) -> Any:
+    """Return a NumPy array as the tensor that Dynamo makes of it, where it does."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.compiler.is_compiling():
+        import numpy as np
+
+        # Dynamo's has no dtype to ask for, and cannot be told from an array of the host.
+        return torch.as_tensor(array) if isinstance(array, np.ndarray) else array
+    return array
 
 
 def readable(xp: Namespace, array: Any) -> bool:

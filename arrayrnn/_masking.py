@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import array_api_compat
 
 from arrayrnn import _host
-from arrayrnn._axes import align, swap_time_and_samples
+from arrayrnn._axes import align, is_fixed, swap_time_and_samples
 from arrayrnn._checks import masks, wording
 from arrayrnn._operations import first_true, row_at, timesteps
 from arrayrnn._typing import Array, Namespace
@@ -139,7 +139,7 @@ def read_lengths(
     if values is not None:
         masks.length_values(values, time)
         own_xp, lengths = array_api_compat.array_namespace(values), values
-    if own_xp is not xp and not isinstance(time, int):
+    if own_xp is not xp and not is_fixed(time):
         own_xp, lengths = xp, xp.asarray(lengths, device=array_api_compat.device(inputs))
     steps = timesteps(own_xp, time, inputs, device=array_api_compat.device(lengths))
     # Needs no clamping: below 0 nothing is kept, above `time` everything.
@@ -150,6 +150,7 @@ def _own(xp: Namespace, values: Any, name: str) -> tuple[Namespace, Any]:
     """Return an argument that may come from the host as an array, and its namespace."""
     if isinstance(values, list | tuple):
         values = masks.rectangular(values, name)
+    values = _host.undisguised(values)
     if not array_api_compat.is_array_api_obj(values):
         wording.fail_no_array(values, name)
     own_xp = array_api_compat.array_namespace(values)

@@ -6,6 +6,7 @@ from typing import Any
 
 from arrayrnn._axes import align
 from arrayrnn._checks import results
+from arrayrnn._compilers import add_note
 from arrayrnn._masking import Donor, Masks
 from arrayrnn._operations import where_of
 from arrayrnn._problem import Problem
@@ -16,8 +17,6 @@ __all__ = ["Body"]
 
 # (i, x_t, states, previous output, same) -> (output, states)
 PartlyMaskedStep = Callable[[int, Any, tuple[Any, ...], Any, bool], tuple[Any, tuple[Any, ...]]]
-
-_shape_and_dtype = attrgetter("shape", "dtype")
 
 
 class Body:
@@ -41,6 +40,8 @@ class Body:
     def __init__(self, problem: Problem) -> None:
         self.started = False
         self.initial: Any = None
+        # Made here, since Dynamo can follow only a getter that it has seen made.
+        self._kind = attrgetter("shape", "dtype")
         self._problem = problem
         self._xp = problem.xp
         self._where = where_of(problem.xp)
@@ -48,7 +49,7 @@ class Body:
         self._state_count = problem.state_nest.spec.num_children
         self._shapes = tuple(tuple(state.shape) for state in problem.states)
         self._output_shapes: tuple[tuple[int, ...], ...] = ()
-        self._state_kinds = [*map(_shape_and_dtype, problem.states)]
+        self._state_kinds = [*map(self._kind, problem.states)]
         self._first_output: Sequence[Array] = ()
         # For each leaf of the output: which state it was, too, or -1; its shape and dtype.
         self._output_kinds: list[tuple[int, tuple[Any, Any]]] = []
@@ -82,14 +83,16 @@ class Body:
         """
         # Local names, since this is what a masked timestep costs beyond its selecting.
         where, call, build, leaves_of = self._where, self._call, self._build, self._leaves
-        rest, state_kinds, state_masks = self.rest, self._state_kinds, masks(self._shapes)
+        rest, kind_of, state_kinds = self.rest, self._kind, self._state_kinds
+        state_masks = masks(self._shapes)
+        output_masks: Sequence[Sequence[Array]] = ()
         donor_states: Sequence[Array] = () if donor is None else donor.states
         before_run: Sequence[Array] | None = None
 
         def step(
             i: int, x_t: Any, states: tuple[Any, ...], previous: Any, same: bool
         ) -> tuple[Any, tuple[Any, ...]]:
-            nonlocal before_run
+            nonlocal before_run, output_masks
             old, mask = leaves_of(states), state_masks[i]
             base = old if before_run is None else before_run
             before_run = base if same else None
@@ -97,13 +100,14 @@ class Body:
             if not self.started:
                 self._check(result)
                 previous = self.initial
+            output_masks = output_masks or masks(self._output_shapes)
             nest, shown = self.output, []
             kept = nest.leaves(rest(previous))
             try:
                 output, new_states = result
                 new, leaves = leaves_of(new_states), nest.leaves(output)
                 # Selecting would broadcast or promote what is unlike.
-                if [*map(_shape_and_dtype, new)] != state_kinds:
+                if [*map(kind_of, new)] != state_kinds:
                     self._check(result)
                 held = new if same else [*map(where, mask, new, base)]
                 for j, (k, kind) in enumerate(self._output_kinds):
@@ -112,9 +116,9 @@ class Body:
                         # An output is often a new state too, and the previous one the old state.
                         shown.append(held[k])
                         continue
-                    if _shape_and_dtype(leaf) != kind:
+                    if kind_of(leaf) != kind:
                         self._check(result)
-                    shown.append(where(masks(self._output_shapes)[i][j], leaf, kept[j]))
+                    shown.append(where(output_masks[i][j], leaf, kept[j]))
             except Exception:
                 self._check(result)
                 raise
@@ -174,8 +178,7 @@ class Body:
         try:
             columns = self.output.columns(outputs)
             alike = all(
-                {leaf.shape for leaf in column} == {first.shape}
-                and {leaf.dtype for leaf in column} == {first.dtype}
+                [*map(self._kind, column)] == [self._kind(first)] * len(column)
                 for column, first in zip(columns, self._first_output, strict=True)
             )
         except (AttributeError, NestMismatchError):
@@ -187,12 +190,12 @@ class Body:
 
     def _find_unlike(self, outputs: Sequence[Any]) -> None:
         caller = self._problem.caller
-        # Finds none where sizes are traced: equal ones are different keys of a set there.
         for number, output in enumerate(outputs):
             try:
                 results.same_output(output, self.output, self._first_output, self._xp, caller)
             except (TypeError, ValueError) as error:
-                error.add_note(f"arrayrnn.{caller.name}: output number {number}, counted from 0.")
+                note = f"arrayrnn.{caller.name}: output number {number}, counted from 0."
+                add_note(error, note)
                 raise
 
     def _start(self, output: Any, state_leaves: Sequence[Array]) -> None:
@@ -209,7 +212,7 @@ class Body:
         self._first_output = leaves
         self._output_shapes = tuple(tuple(leaf.shape) for leaf in leaves)
         states = {id(leaf): k for k, leaf in enumerate(state_leaves)}
-        self._output_kinds = [(states.get(id(leaf), -1), _shape_and_dtype(leaf)) for leaf in leaves]
+        self._output_kinds = [(states.get(id(leaf), -1), self._kind(leaf)) for leaf in leaves]
         self.started = True
 
 

@@ -5,13 +5,13 @@ from operator import itemgetter
 from typing import Any
 
 import optree
-from optree import PyTreeKind, PyTreeSpec
+from optree import PyTreeSpec
 
 from arrayrnn._typing import Array
 
 __all__ = ["Nest", "NestMismatchError", "Paths"]
 
-_SEQUENCES = {PyTreeKind.TUPLE, PyTreeKind.LIST, PyTreeKind.NAMEDTUPLE}
+_LEAF = object()
 
 
 class NestMismatchError(ValueError):
@@ -97,6 +97,18 @@ def _alike(one: PyTreeSpec, other: PyTreeSpec) -> bool:
         return True
     if one.num_children != other.num_children or one.is_leaf() or other.is_leaf():
         return False
-    if not {one.kind, other.kind} <= _SEQUENCES and one.one_level() != other.one_level():
+    if not (_is_sequence(one) and _is_sequence(other)) and _one_level(one) != _one_level(other):
         return False
     return all(map(_alike, one.children(), other.children()))
+
+
+# Neither `kind` nor `one_level` of a PyTreeSpec: what Dynamo puts in its place has none.
+
+
+def _is_sequence(spec: PyTreeSpec) -> bool:
+    return spec.type in (tuple, list) or optree.is_namedtuple_class(spec.type)
+
+
+def _one_level(spec: PyTreeSpec) -> PyTreeSpec:
+    tree = spec.unflatten([_LEAF] * spec.num_leaves)
+    return optree.tree_structure(tree, is_leaf=lambda node: node is not tree)

@@ -6,7 +6,7 @@ from typing import Any
 
 import array_api_compat
 
-from arrayrnn._axes import agree, is_open
+from arrayrnn._axes import agree, is_fixed, is_open
 from arrayrnn._checks.wording import Caller, describe, fail_library, fail_no_array, library
 from arrayrnn._tree import Paths
 from arrayrnn._typing import Array, Namespace
@@ -63,7 +63,7 @@ def xs(leaves: Sequence[Any], paths: Paths, length: Any) -> Any:
                 f"`{paths[k]}` is {describe(leaf)}, `{paths[0]}` is {describe(leaves[0])}; "
                 "expected the same length of the first axis in every array of `xs`."
             )
-    time = _known([leaf.shape[0] for leaf in leaves]) if leaves else None
+    time: Any = _known([leaf.shape[0] for leaf in leaves]) if leaves else None
     if length is not None:
         try:
             number = operator.index(length)
@@ -77,7 +77,7 @@ def xs(leaves: Sequence[Any], paths: Paths, length: Any) -> Any:
         time = number
     elif not leaves:
         raise ValueError("`xs` holds no array and `length` is not given; expected one of them.")
-    if isinstance(time, int) and time < 1:
+    if is_fixed(time) and time < 1:
         where = f"`length` is {time}" if not leaves else f"`{paths[0]}` is {describe(leaves[0])}"
         raise ValueError(f"{where}; expected at least one step.")
     return time
@@ -89,7 +89,7 @@ def _known(lengths: Sequence[Any]) -> Any:
 
 
 def known_time(time: Any, caller: Caller, *, unroll: Any) -> None:
-    if not isinstance(time, int):
+    if not is_fixed(time):
         reason = "`unroll=True`" if unroll is True else "a Python loop"
         raise ValueError(
             f"`{caller.inputs}` has an unknown number of timesteps ({time}); {reason} needs a "

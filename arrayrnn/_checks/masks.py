@@ -6,7 +6,7 @@ from typing import Any
 
 import array_api_compat
 
-from arrayrnn._axes import agree
+from arrayrnn._axes import agree, is_fixed
 from arrayrnn._checks.wording import describe, dtype_name
 from arrayrnn._host import to_numpy
 from arrayrnn._tree import Nest, Paths
@@ -81,7 +81,7 @@ def length(value: Any, time: Any) -> int | None:
             f"`input_length` is {describe(value)}; expected an integer whose value is known, or "
             "one integer for each sample."
         ) from error
-    if number < 1 or (isinstance(time, int) and number > time):
+    if number < 1 or (is_fixed(time) and number > time):
         raise ValueError(
             f"`input_length` is {number}; expected 1 <= input_length <= {time}, the timesteps of "
             "`inputs`."
@@ -101,7 +101,7 @@ def lengths(xp: Namespace, lengths: Any, samples: Any) -> None:
 
 def length_values(values: Any, time: Any) -> None:
     for sample, value in enumerate(values.tolist()):
-        if value < 0 or (isinstance(time, int) and value > time):
+        if value < 0 or (is_fixed(time) and value > time):
             raise ValueError(
                 f"`input_length[{sample}]` is {value}; expected 0 <= length <= {time}, the "
                 "timesteps of `inputs`."

@@ -7,6 +7,7 @@ import array_api_compat
 
 from arrayrnn._axes import agree, is_open
 from arrayrnn._checks.wording import Caller, describe, dtype_name, library
+from arrayrnn._compilers import add_note
 from arrayrnn._tree import Nest, NestMismatchError, Paths
 from arrayrnn._typing import Array, Namespace
 
@@ -152,9 +153,8 @@ def note(
 ) -> None:
     """Say on the step's own exception at which timestep it came; None if all are traced as one."""
     if t is None:
-        error.add_note(
-            f"arrayrnn.{caller.name}: while tracing `{caller.function}` for all timesteps."
-        )
-        return
-    direction = ", going backwards" if go_backwards else ""
-    error.add_note(f"arrayrnn.{caller.name}: at timestep {t} of {time}, counted from 0{direction}.")
+        when = f"while tracing `{caller.function}` for all timesteps"
+    else:
+        direction = ", going backwards" if go_backwards else ""
+        when = f"at timestep {t} of {time}, counted from 0{direction}"
+    add_note(error, f"arrayrnn.{caller.name}: {when}.")
