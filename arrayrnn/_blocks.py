@@ -10,7 +10,7 @@ from math import isqrt, prod
 from operator import index
 from typing import Any, NamedTuple
 
-from arrayrnn._axes import align
+from arrayrnn._axes import align, is_open
 from arrayrnn._masking import ALL, SAME, SOME, Donor, Mask, Masks
 from arrayrnn._operations import unstack_of
 from arrayrnn._tree import Nest
@@ -84,8 +84,10 @@ def _masks(xp: Namespace, mask: Array, unstack: Callable[[Array], Sequence[Array
             if known == shape:
                 return timesteps
         aligned = align(xp, mask, 1 + len(shape))
-        # Selecting by a mask that needs no broadcasting is faster.
-        timesteps = unstack(_packed(xp, xp.broadcast_to(aligned, (mask.shape[0], *shape))))
+        if not any(map(is_open, shape)):
+            # Selecting by a mask that needs no broadcasting is faster.
+            aligned = _packed(xp, xp.broadcast_to(aligned, (mask.shape[0], *shape)))
+        timesteps = unstack(aligned)
         found.append((shape, timesteps))
         return timesteps
 
@@ -105,6 +107,8 @@ def _split(xp: Namespace, array: Array, size: int) -> list[Array]:
     time = array.shape[0]
     if time <= size:
         return [array]
+    if any(map(is_open, array.shape)):
+        return [array[i : i + size, ...] for i in range(0, time, size)]
     count = time // size
     # One reshape and one unstack for all: a slice for each block is as dear in backward as each
     # timestep's own would be.
@@ -119,6 +123,6 @@ def _packed(xp: Namespace, array: Array) -> Array:
     Those of batch-major inputs lie scattered, and a step on small arrays is up to 1.4 times slower
     on them. Flattening is the standard's way to ask for an order in memory.
     """
-    if prod(array.shape[1:]) > _WORTH_PACKING:
+    if any(map(is_open, array.shape)) or prod(array.shape[1:]) > _WORTH_PACKING:
         return array
     return xp.reshape(xp.reshape(array, (-1,)), array.shape)

@@ -101,11 +101,12 @@ class Donor(NamedTuple):
 
         return cls(rows(inputs_t), rows(states))
 
-    def for_each_sample(self, xp: Namespace, samples: int) -> "Donor":
+    def for_each_sample(self, xp: Namespace, samples: Any) -> "Donor":
         """Return as many rows as samples: selecting from what needs no broadcasting is faster."""
         leaves = [*self.inputs, *self.states]
-        if samples:
-            first = xp.zeros(samples, dtype=xp.int32, device=array_api_compat.device(leaves[0]))
+        if is_fixed(samples) and samples:
+            device = array_api_compat.device(leaves[0])
+            first = xp.zeros_like(xp.arange(samples, device=device))
             leaves = [xp.take(leaf, first, axis=0) for leaf in leaves]
         count = len(self.inputs)
         return Donor(leaves[:count], leaves[count:])

@@ -34,11 +34,19 @@ def unstack_of(xp: Namespace) -> Callable[[Any], Sequence[Array]]:
 
 def timesteps(xp: Namespace, time: Any, like: Array, *, device: Any) -> Array:
     """Return 0, 1, … `time` - 1; `like` is an array with so many in its first axis."""
+    if array_api_compat.is_ndonnx_namespace(xp):
+        time = like.dynamic_shape[0]  # known at run time
     return xp.arange(time, device=device)
 
 
 def first_true(xp: Namespace, flags: Array, *, from_the_end: bool = False) -> Array:
     """Return the index of the first True in 1-D `flags`, as an array ``(1,)``; any, if none is."""
+    if array_api_compat.is_ndonnx_namespace(xp):
+        # `min` and `max` are a hundred times dearer to trace. One more, since there may be none.
+        counts = xp.astype(xp.concat([flags, xp.zeros(1, dtype=xp.bool)]), xp.int64)
+        if from_the_end:
+            counts = xp.cumulative_sum(counts)  # is largest from the last True on
+        return xp.argmax(counts, keepdims=True)
     index = timesteps(xp, flags.shape[0], flags, device=array_api_compat.device(flags))
     if array_api_compat.is_jax_namespace(xp):
         # XLA takes three times as long to compile what is below.
@@ -58,4 +66,11 @@ def row_at(xp: Namespace, array: Array, index: Array) -> Array:
         import jax
 
         return jax.lax.dynamic_slice_in_dim(array, index[0], 1)
+    if array_api_compat.is_ndonnx_namespace(xp):
+        # `take` fails at run time if there are no rows.
+        import numpy as np
+        import spox.opset.ai.onnx.v21 as op
+
+        start, axis = index.unwrap_spox(), op.const(np.asarray([0]))
+        return xp.asarray(op.slice(array.unwrap_spox(), start, (index + 1).unwrap_spox(), axis))
     return xp.take(array, index, axis=0)

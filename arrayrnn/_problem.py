@@ -28,7 +28,7 @@ class Problem:
     mask: Mask | None = None
     donor: Donor | None = None  # of a run that this one continues; else the loop finds its own
     initial_output: Any = None
-    output_like: Any = None  # what every output is like, if a loop found out before the first call
+    output_like: Any = None  # zeros like any output, if a loop has them before the first call
     zero_output_for_mask: bool = False
     go_backwards: bool = False
     all_outputs: bool = True

@@ -207,6 +207,8 @@ class Body:
         if initial is not None:
             results.initial_output(initial, self.output, leaves)
         if initial is None or problem.zero_output_for_mask:
+            initial = problem.output_like
+        if initial is None:
             initial = self.output.build([self._xp.zeros_like(leaf) for leaf in leaves])
         self.initial = self.output.build(self.output.leaves(initial))
         self._first_output = leaves

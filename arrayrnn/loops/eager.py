@@ -6,7 +6,7 @@ from itertools import count
 from math import isqrt
 from typing import Any
 
-from arrayrnn._axes import swap_time_and_samples
+from arrayrnn._axes import is_open, swap_time_and_samples
 from arrayrnn._blocks import blocks
 from arrayrnn._checks import results
 from arrayrnn._masking import ALL, NONE, SAME, Donor
@@ -83,6 +83,8 @@ def _result(problem: Problem, body: Body, outputs: Any, states: tuple[Any, ...])
 def _join(xp: Namespace, timesteps: Sequence[Array], axis: int) -> Array:
     """Stack timesteps along `axis` (0 or 1), without `stack`'s indexing of each of them."""
     shape = timesteps[0].shape
+    if any(map(is_open, shape)):
+        return xp.stack(timesteps, axis=axis)
     if not shape:
         timesteps = [xp.reshape(y, (1,)) for y in timesteps]
     along = axis if len(shape) > 1 else 0

@@ -1,0 +1,175 @@
+"""ONNX: one `Loop` node, of any numbers of samples and timesteps, through ndonnx and spox."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import array_api_compat
+import ndonnx
+import numpy as np
+import optree
+import spox.opset.ai.onnx.v21 as op
+
+from arrayrnn._axes import swap_time_and_samples
+from arrayrnn._checks.wording import describe
+from arrayrnn._masking import Donor
+from arrayrnn._problem import Problem, Result
+from arrayrnn._step import Body
+from arrayrnn._tree import Paths
+
+__all__ = ["loop"]
+
+Sizes = tuple[int | None, ...]
+
+
+def loop(problem: Problem) -> Result:
+    """Build the loop, its body from two traces of the step."""
+    xp, caller, mask, donor = problem.xp, problem.caller, problem.mask, problem.donor
+    _plain(problem.inputs, problem.input_nest.paths(caller.inputs))
+    _plain(problem.states, caller.state_paths(problem.state_nest, caller.initial_states))
+    if mask is not None and donor is None:
+        backwards = problem.go_backwards
+        donor = Donor.of(xp, mask, problem.inputs, problem.states, go_backwards=backwards)
+
+    nest, like = _output_of(problem)
+    sizes, state_sizes = [*map(_sizes, like)], [*map(_sizes, problem.states)]
+    body = Body(replace(problem, output_like=nest.build([*map(_zeros_like, like)])))
+    initial = nest.leaves(body.initial)
+    carries_output = not problem.all_outputs or (
+        mask is not None and not problem.zero_output_for_mask
+    )
+    carry = _settled(problem.states, state_sizes)
+    if carries_output:
+        carry += _settled(initial, sizes)
+    inputs = [x.unwrap_spox() for x in problem.inputs]
+    keep = None if mask is None else mask.keep.unwrap_spox()
+    time = op.shape(inputs[0], start=0, end=1) if inputs else _integers(problem.time)
+    at_end = op.sub(op.squeeze(time), op.const(np.int64(1)))
+
+    def timestep(i: Any, go_on: Any, *carry: Any) -> list[Any]:
+        t = op.squeeze(i)
+        if problem.go_backwards:
+            t = op.sub(at_end, t)
+        arrays = [*map(ndonnx.asarray, carry)]
+        states, previous = arrays[: len(state_sizes)], arrays[len(state_sizes) :]
+        output, states = body.timestep(
+            [_at(x, t) for x in inputs],
+            None if keep is None else _at(keep, t),
+            donor,
+            states,
+            previous or initial,
+        )
+        shown = _settled(output, sizes)
+        result = [go_on, *_settled(states, state_sizes)]
+        return result + shown * (carries_output + problem.all_outputs)
+
+    constants = optree.tree_leaves(problem.constants)
+    needed = [x.unwrap_spox() for x in constants if array_api_compat.is_ndonnx_array(x)]
+    needed += inputs if keep is None else [*inputs, keep]
+    if donor is not None:
+        needed += [x.unwrap_spox() for x in (*donor.inputs, *donor.states)]
+    once = op.const(np.asarray([True]))
+    results = [*op.loop(_after(time, needed), once, carry, body=timestep)]
+
+    states = [*map(ndonnx.asarray, results[: len(state_sizes)])]
+    last = [*map(ndonnx.asarray, results[len(state_sizes) : len(carry)])]
+    if problem.all_outputs:
+        steps = problem.time if isinstance(problem.time, int) else None
+        every = _settled(results[len(carry) :], [(steps, *own) for own in sizes])
+        outputs = [*map(ndonnx.asarray, every)]
+        last = last or [leaf[-1, ...] for leaf in outputs]
+        if problem.go_backwards and problem.in_input_order:
+            outputs = [xp.flip(leaf, axis=0) for leaf in outputs]
+        if problem.time_axis:
+            outputs = [swap_time_and_samples(xp, leaf) for leaf in outputs]
+    else:
+        outputs = [xp.expand_dims(leaf, axis=problem.time_axis) for leaf in last]
+    return Result(nest.build(last), nest.build(outputs), problem.state_nest.build(states))
+
+
+def _plain(arrays: Sequence[Any], paths: Paths) -> None:
+    """Refuse arrays that are more than one tensor: those with missing values, and times."""
+    for k, array in enumerate(arrays):
+        try:
+            array.unwrap_spox()
+        except TypeError as error:
+            raise TypeError(
+                f"`{paths[k]}` is {describe(array)}; expected a dtype that a tensor of ONNX has. "
+                "Fill missing values, and give a mask."
+            ) from error
+
+
+def _output_of(problem: Problem) -> tuple[Any, Sequence[Any]]:
+    """Return the nest and leaves of the output for arguments that stay out of the graph."""
+    body = Body(problem)
+    x_t = [ndonnx.argument(shape=_sizes(x)[1:], dtype=x.dtype) for x in problem.inputs]
+    states = [ndonnx.argument(shape=_sizes(s), dtype=s.dtype) for s in problem.states]
+    output, _ = body.timestep(x_t, None, None, states, ())
+    return body.output, output
+
+
+def _zeros_like(leaf: Any) -> Any:
+    # The length 1 is broadcast at the first timestep: nothing has to know the length then.
+    shape = [1 if n is None else n for n in _sizes(leaf)]
+    return ndonnx.asarray(op.const(np.zeros(shape, leaf.dtype.unwrap_numpy())))
+
+
+def _at(variable: Any, t: Any) -> Any:
+    return ndonnx.asarray(op.gather(variable, t, axis=0))
+
+
+def _integers(*values: int) -> Any:
+    return op.const(np.asarray(values, dtype=np.int64))
+
+
+def _sizes(array: Any) -> Sizes:
+    return tuple(array.shape)
+
+
+def _settled(values: Sequence[Any], sizes: Sequence[Sizes]) -> list[Any]:
+    """Return spox variables of exactly the types that `sizes` give.
+
+    What is carried has to have the same type before and after a timestep, down to the names of its
+    sizes, or spox forgets all that is known of it.
+    """
+    variables = [v if isinstance(v, _Var) else v.unwrap_spox() for v in values]
+    return [_settle(v, own) for v, own in zip(variables, sizes, strict=True)]
+
+
+_Var = type(_integers(0))
+
+
+def _settle(variable: Any, sizes: Sizes) -> Any:
+    own = variable.unwrap_tensor().shape
+    if own == sizes:
+        return variable
+    if own is None or any(n is not None and size is None for n, size in zip(own, sizes)):
+        variable = _without_sizes(variable)
+    if any(size is not None for size in sizes):
+        # 0 leaves a length as it is.
+        variable = op.reshape(variable, _integers(*(size or 0 for size in sizes)))
+    return variable
+
+
+def _without_sizes(variable: Any) -> Any:
+    variable = op.reshape(variable, op.shape(variable))
+    kind = variable.unwrap_tensor()
+    if any(size is not None for size in kind.shape):
+        # Its values are known, so that its shape is again. A branch hides them.
+        other = np.zeros([0 if size is None or size else 1 for size in kind.shape], kind.dtype)
+        (variable,) = op.if_(
+            op.const(np.asarray(True)),
+            then_branch=lambda: [variable],
+            else_branch=lambda: [op.const(other)],
+        )
+    return variable
+
+
+def _after(count: Any, variables: Sequence[Any]) -> Any:
+    """Return `count`, computed after `variables`.
+
+    What only the body of a loop uses, spox computes in it: at every timestep anew.
+    """
+    for variable in variables:
+        count = op.add(count, op.mul(op.size(variable), _integers(0)))
+    return count
