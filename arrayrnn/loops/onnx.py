@@ -143,7 +143,9 @@ def _settle(variable: Any, sizes: Sizes) -> Any:
     own = variable.unwrap_tensor().shape
     if own == sizes:
         return variable
-    if own is None or any(n is not None and size is None for n, size in zip(own, sizes)):
+    if own is None or any(
+        n is not None and size is None for n, size in zip(own, sizes, strict=True)
+    ):
         variable = _without_sizes(variable)
     if any(size is not None for size in sizes):
         # 0 leaves a length as it is.
