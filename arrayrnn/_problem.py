@@ -28,7 +28,8 @@ class Problem:
     mask: Mask | None = None
     donor: Donor | None = None  # of a run that this one continues; else the loop finds its own
     initial_output: Any = None
-    output_like: Any = None  # zeros like any output, if a loop has them before the first call
+    # The nest of the output and zeros like it, if a loop has them before the first call.
+    output_like: tuple[Nest, Sequence[Array]] | None = None
     zero_output_for_mask: bool = False
     go_backwards: bool = False
     all_outputs: bool = True

@@ -57,7 +57,7 @@ class Body:
         if constants := problem.constants:
             self._call = lambda x_t, states: step_function(x_t, states + constants)
         if problem.output_like is not None:
-            self._start(problem.output_like, ())
+            self._start(*problem.output_like, ())
 
     def whole(self, x_t: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         """Run a timestep at which no sample is masked."""
@@ -167,7 +167,8 @@ class Body:
         if self.started:
             results.same_output(output, self.output, self._first_output, self._xp, caller)
         else:
-            self._start(output, self._leaves(new_states))
+            leaves, nest = Nest.of(output)
+            self._start(nest, leaves, self._leaves(new_states))
 
     def check_states(self, new_states: Any) -> None:
         problem = self._problem
@@ -198,19 +199,18 @@ class Body:
                 add_note(error, note)
                 raise
 
-    def _start(self, output: Any, state_leaves: Sequence[Array]) -> None:
+    def _start(self, output: Nest, leaves: Sequence[Array], state_leaves: Sequence[Array]) -> None:
         problem = self._problem
         samples = None if problem.mask is None else problem.mask.keep.shape[1]
-        leaves, self.output = Nest.of(output)
-        results.first_output(self.output, leaves, samples, self._xp, problem.caller)
+        results.first_output(output, leaves, samples, self._xp, problem.caller)
         initial = problem.initial_output
         if initial is not None:
-            results.initial_output(initial, self.output, leaves)
+            results.initial_output(initial, output, leaves)
         if initial is None or problem.zero_output_for_mask:
-            initial = problem.output_like
-        if initial is None:
-            initial = self.output.build([self._xp.zeros_like(leaf) for leaf in leaves])
-        self.initial = self.output.build(self.output.leaves(initial))
+            zeros = [*map(self._xp.zeros_like, leaves)]
+            initial = output.build(problem.output_like[1] if problem.output_like else zeros)
+        self.initial = output.build(output.leaves(initial))
+        self.output = output
         self._first_output = leaves
         self._output_shapes = tuple(tuple(leaf.shape) for leaf in leaves)
         states = {id(leaf): k for k, leaf in enumerate(state_leaves)}

@@ -14,6 +14,7 @@ from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._masking import Donor
 from arrayrnn._problem import Problem, Result
 from arrayrnn._step import Body
+from arrayrnn._tree import Nest
 from arrayrnn._typing import Array
 from arrayrnn.loops import eager
 
@@ -89,7 +90,7 @@ def _scan(problem: Problem) -> Result:
     return Result(nest.build(last), nest.build(outputs), problem.state_nest.build(states))
 
 
-def _output_like(problem: Problem) -> Any:
+def _output_like(problem: Problem) -> tuple[Nest, Leaves]:
     """Return zeros like the output, after tracing the step once: errors are ours, not scan's."""
     body = Body(problem)
 
@@ -99,4 +100,4 @@ def _output_like(problem: Problem) -> Any:
 
     timestep = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in problem.inputs]
     like = jax.eval_shape(first, timestep, [*problem.states])
-    return body.output.build([problem.xp.zeros(leaf.shape, leaf.dtype) for leaf in like])
+    return body.output, [problem.xp.zeros(leaf.shape, leaf.dtype) for leaf in like]

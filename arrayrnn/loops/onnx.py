@@ -33,7 +33,7 @@ def loop(problem: Problem) -> Result:
 
     nest, like = _output_of(problem)
     sizes, state_sizes = [*map(_sizes, like)], [*map(_sizes, problem.states)]
-    body = Body(replace(problem, output_like=nest.build([*map(_zeros_like, like)])))
+    body = Body(replace(problem, output_like=(nest, [*map(_zeros_like, like)])))
     initial = nest.leaves(body.initial)
     carries_output = not problem.all_outputs or (
         mask is not None and not problem.zero_output_for_mask
