@@ -41,7 +41,7 @@ def _iterate(problem: Problem, body: Body, append: Callable[[Any], object]) -> t
             donor = Donor.of(xp, mask, problem.inputs, problem.states, go_backwards=backwards)
         donor = donor.for_each_sample(xp, mask.keep.shape[1])
     states: tuple[Any, ...] = problem.state_nest.build(problem.states)
-    output, whole, rest = None, body.whole, body.rest
+    output, whole, rest = body.initial, body.whole, body.rest
     for block in blocks(
         xp, problem.inputs, problem.input_nest, problem.time, mask, donor, go_backwards=backwards
     ):

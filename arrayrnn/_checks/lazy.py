@@ -1,0 +1,53 @@
+"""What cannot be put into a graph of blocks."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import array_api_compat
+import optree
+
+from arrayrnn._axes import is_open
+from arrayrnn._checks.wording import Caller, describe
+from arrayrnn._typing import Array
+
+
+def fail_unknown(array: Array, path: str, caller: Caller) -> NoReturn:
+    hint = "" if caller.single_state else " Chunks of samples may stay so with `samplewise=True`."
+    raise ValueError(
+        f"`{path}` is {describe(array)}, whose chunks would have to be cut or joined along an axis "
+        f"of unknown length. Call its `compute_chunk_sizes()` first.{hint}"
+    )
+
+
+def closed_over(result: Any, caller: Caller) -> None:
+    """Refuse what a step returns if it is lazy, although nothing that it was given is."""
+    if any(map(array_api_compat.is_dask_array, optree.tree_leaves(result))):
+        cure = "Close over NumPy arrays only"
+        if not caller.single_state:
+            cure = "Pass it in `constants`, from where the step gets it computed"
+        raise TypeError(
+            f"`{caller.function}` returned a Dask array although it was given none, only blocks "
+            f"of Dask arrays: it closes over one. {cure}."
+        )
+
+
+def samplewise_output(leaf: Array, path: str, samples: int, caller: Caller) -> None:
+    if tuple(leaf.shape[:1]) != (samples,):
+        raise ValueError(
+            f"`{caller.function}` returned `{path}`, {describe(leaf)}, for {samples} samples; with "
+            "`samplewise=True` and several chunks of samples expected (samples, ...)."
+        )
+
+
+def note_probe(error: Exception, caller: Caller) -> None:
+    error.add_note(
+        f"arrayrnn.{caller.name}: while `{caller.function}` was called on arrays of ones (zeros of "
+        "integers) of the shapes that a block will have, to learn the shape of its output."
+    )
+
+
+def note_block(error: Exception, caller: Caller, j: int, time: Sequence[Any]) -> None:
+    """Say where a block of timesteps lies, from the lengths of all of them."""
+    start, total = sum(time[:j]), sum(time)
+    where = f"{j} of {len(time)}" if is_open(total) else f"from {start} on, of {total} timesteps"
+    error.add_note(f"arrayrnn.{caller.name}: in the block {where}, counted from 0.")
