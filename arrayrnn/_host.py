@@ -4,6 +4,7 @@ One of the few files that name array libraries: the standard has no word for "re
 that can be done now".
 """
 
+import operator
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from arrayrnn._typing import Namespace
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["read", "readable", "to_numpy", "undisguised"]
+__all__ = ["index", "read", "readable", "to_numpy", "undisguised"]
 
 
 def to_numpy(values: Any) -> "np.ndarray[Any, Any]":
@@ -33,6 +34,13 @@ def undisguised(array: Any) -> Any:
         # Dynamo's has no dtype to ask for, and cannot be told from an array of the host.
         return torch.as_tensor(array) if isinstance(array, np.ndarray) else array
     return array
+
+
+def index(value: Any) -> int:
+    """Return an integer; raise TypeError if it is none, or would have to be computed first."""
+    if array_api_compat.is_dask_array(value):
+        raise TypeError("a Dask array has no value yet")
+    return operator.index(value)
 
 
 def readable(xp: Namespace, array: Any) -> bool:

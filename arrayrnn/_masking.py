@@ -135,7 +135,7 @@ def read_lengths(
 ) -> tuple[Namespace, Array]:
     """Return booleans ``(time, samples)``, True at the first ``lengths[s]`` timesteps."""
     own_xp, lengths = _own(xp, lengths, "input_length")
-    masks.lengths(own_xp, lengths, samples)
+    masks.lengths(own_xp, lengths, samples, time)
     values = _host.read(own_xp, lengths)
     if values is not None:
         masks.length_values(values, time)

@@ -8,6 +8,7 @@ import array_api_compat
 
 from arrayrnn._axes import agree, is_fixed, is_open
 from arrayrnn._checks.wording import Caller, describe, fail_library, fail_no_array, library
+from arrayrnn._host import index
 from arrayrnn._tree import Paths
 from arrayrnn._typing import Array, Namespace
 
@@ -66,9 +67,11 @@ def xs(leaves: Sequence[Any], paths: Paths, length: Any) -> Any:
     time: Any = _known([leaf.shape[0] for leaf in leaves]) if leaves else None
     if length is not None:
         try:
-            number = operator.index(length)
+            number = index(length)
         except TypeError:
-            raise TypeError(f"`length` is {describe(length)}; expected an integer.") from None
+            raise TypeError(
+                f"`length` is {describe(length)}; expected an integer whose value is known."
+            ) from None
         if leaves and not agree((number,), (time,)):
             raise ValueError(
                 f"`length` is {number}, and `{paths[0]}` is {describe(leaves[0])}; expected "

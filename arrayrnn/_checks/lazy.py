@@ -1,4 +1,4 @@
-"""What cannot be put into a graph of blocks."""
+"""What is wrong with a recurrence that runs in blocks, later, and notes on what a step raised."""
 
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -11,32 +11,31 @@ from arrayrnn._checks.wording import Caller, describe
 from arrayrnn._typing import Array
 
 
-def fail_unknown(array: Array, path: str, caller: Caller) -> NoReturn:
+def fail_unknown(path: str, caller: Caller) -> NoReturn:
     hint = "" if caller.single_state else " Chunks of samples may stay so with `samplewise=True`."
     raise ValueError(
-        f"`{path}` is {describe(array)}, whose chunks would have to be cut or joined along an axis "
-        f"of unknown length. Call its `compute_chunk_sizes()` first.{hint}"
+        f"`{path}` has chunks of unknown lengths, which would have to be cut or joined. Call its "
+        f"`compute_chunk_sizes()` first.{hint}"
     )
 
 
 def closed_over(result: Any, caller: Caller) -> None:
     """Refuse what a step returns if it is lazy, although nothing that it was given is."""
     if any(map(array_api_compat.is_dask_array, optree.tree_leaves(result))):
-        cure = "Close over NumPy arrays only"
-        if not caller.single_state:
-            cure = "Pass it in `constants`, from where the step gets it computed"
+        cure = "Pass it in `constants`, from where the step gets it computed"
+        if caller.single_state:
+            cure = "Pass it in `init`, or close over what it computes to"
         raise TypeError(
             f"`{caller.function}` returned a Dask array although it was given none, only blocks "
             f"of Dask arrays: it closes over one. {cure}."
         )
 
 
-def samplewise_output(leaf: Array, path: str, samples: int, caller: Caller) -> None:
-    if tuple(leaf.shape[:1]) != (samples,):
-        raise ValueError(
-            f"`{caller.function}` returned `{path}`, {describe(leaf)}, for {samples} samples; with "
-            "`samplewise=True` and several chunks of samples expected (samples, ...)."
-        )
+def fail_mixing(leaf: Array, path: str, samples: int | None, caller: Caller) -> NoReturn:
+    raise ValueError(
+        f"`{caller.function}` returned `{path}`, {describe(leaf)}, for {samples} samples; with "
+        "`samplewise=True` and several chunks of samples expected (samples, ...)."
+    )
 
 
 def note_probe(error: Exception, caller: Caller) -> None:

@@ -1,6 +1,5 @@
 """What is wrong with a mask or lengths."""
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import array_api_compat
 
 from arrayrnn._axes import agree, is_fixed
 from arrayrnn._checks.wording import describe, dtype_name
-from arrayrnn._host import to_numpy
+from arrayrnn._host import index, to_numpy
 from arrayrnn._tree import Nest, Paths
 from arrayrnn._typing import Array, Namespace
 
@@ -74,7 +73,7 @@ def length(value: Any, time: Any) -> int | None:
     try:
         if isinstance(value, bool) or dtype_name(getattr(value, "dtype", "")).startswith("bool"):
             raise TypeError("a bool is no length")
-        number = operator.index(value)
+        number = index(value)
     # What a library raises for an array that is no integer, or whose value is not known now.
     except (IndexError, RuntimeError, TypeError) as error:
         raise TypeError(
@@ -89,13 +88,18 @@ def length(value: Any, time: Any) -> int | None:
     return number
 
 
-def lengths(xp: Namespace, lengths: Any, samples: Any) -> None:
+def lengths(xp: Namespace, lengths: Any, samples: Any, time: Any) -> None:
     if not xp.isdtype(lengths.dtype, "integral"):
         raise TypeError(f"`input_length` is {describe(lengths)}; expected an integer dtype.")
     if not agree(lengths.shape, (samples,)):
         raise ValueError(
             f"`input_length` is {describe(lengths)}; expected one length for each sample, shape "
             f"{(samples,)}."
+        )
+    if isinstance(time, float):  # nan, as Dask has it
+        raise ValueError(
+            "`input_length` is given for `inputs` with an unknown number of timesteps; expected a "
+            "known one, or a `mask`. Call `compute_chunk_sizes()` of the inputs first."
         )
 
 
