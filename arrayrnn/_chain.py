@@ -47,7 +47,8 @@ class Chain:
         # What was a Python number may be a scalar, and on the host.
         states = [xp.asarray(state, device=device) for state in states]
         time, samples = (*inputs[0].shape, None)[:2] if inputs else (problem.time, None)
-        before = self._zeros(xp, samples, device) if before is None else before
+        zeros = self._zeros(xp, samples, device)
+        before = zeros if before is None else before
         if time == 0:
             return (states, before, donor), [self._no_timesteps(xp, leaf) for leaf in before]
         if keep is None and samples == 0:
@@ -58,7 +59,6 @@ class Chain:
             mask = Mask.of(xp, own_xp, keep, device, go_backwards=problem.go_backwards)
             if donor is None and xp.any(mask.keep):
                 donor = Donor.of(xp, mask, inputs, states, go_backwards=problem.go_backwards)
-        previous = self.output.build(before)
         block = replace(
             problem,
             xp=xp,
@@ -67,8 +67,8 @@ class Chain:
             states=states,
             mask=mask,
             donor=donor,
-            initial_output=previous,
-            output_like=previous,
+            initial_output=self.output.build(before),
+            output_like=(self.output, zeros),
         )
         try:
             result = eager.loop(block)
