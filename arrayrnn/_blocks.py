@@ -10,6 +10,8 @@ from math import isqrt, prod
 from operator import index
 from typing import Any, NamedTuple
 
+import array_api_compat
+
 from arrayrnn._axes import align, is_open
 from arrayrnn._masking import ALL, SAME, SOME, Donor, Mask, Masks
 from arrayrnn._operations import unstack_of
@@ -44,8 +46,8 @@ def blocks(
     """Yield all timesteps of `inputs` in order of iteration, the donor in masked samples."""
     time = index(time)  # torch.compile may keep it open
     size = max(_SMALLEST, isqrt(time))
-    parts = [_split(xp, leaf, size) for leaf in inputs]
-    keep_parts = [] if mask is None else _split(xp, mask.keep, size)
+    parts = [_split(xp, leaf, time, size) for leaf in inputs]
+    keep_parts = [] if mask is None else _split(xp, mask.keep, time, size)
     order = slice(None, None, -1 if go_backwards else 1)
     in_time = unstack_of(xp)
 
@@ -102,9 +104,11 @@ def _no_masks(_: tuple[tuple[int, ...], ...]) -> Sequence[Sequence[Array]]:
     return ()
 
 
-def _split(xp: Namespace, array: Array, size: int) -> list[Array]:
+def _split(xp: Namespace, array: Array, time: int, size: int) -> list[Array]:
     """Cut an array into blocks along its first axis; all but the last of the same size."""
-    time = array.shape[0]
+    if is_open(array.shape[0]):
+        # Another argument says how many there are. Slicing would leave it as open as it is.
+        array = xp.take(array, xp.arange(time, device=array_api_compat.device(array)), axis=0)
     if time <= size:
         return [array]
     if any(map(is_open, array.shape)):

@@ -12,7 +12,7 @@ import spox.opset.ai.onnx.v21 as op
 
 from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._checks.wording import describe
-from arrayrnn._masking import Donor
+from arrayrnn._masking import Donor, Mask
 from arrayrnn._problem import Problem, Result
 from arrayrnn._step import Body
 from arrayrnn._tree import Paths
@@ -25,15 +25,17 @@ Sizes = tuple[int | None, ...]
 def loop(problem: Problem) -> Result:
     """Build the loop, its body from two traces of the step."""
     xp, caller, mask, donor = problem.xp, problem.caller, problem.mask, problem.donor
-    _plain(problem.inputs, problem.input_nest.paths(caller.inputs))
-    _plain(problem.states, caller.state_paths(problem.state_nest, caller.initial_states))
+    _plain(problem.inputs, problem.input_nest.paths(caller.inputs), "`{}` is")
+    state_paths = caller.state_paths(problem.state_nest, caller.initial_states)
+    _plain(problem.states, state_paths, "`{}` is")
     if mask is not None and donor is None:
         backwards = problem.go_backwards
         donor = Donor.of(xp, mask, problem.inputs, problem.states, go_backwards=backwards)
 
     nest, like = _output_of(problem)
+    _plain(like, nest.paths(caller.output), f"`{caller.function}` returned `{{}}`,")
     sizes, state_sizes = [*map(_sizes, like)], [*map(_sizes, problem.states)]
-    body = Body(replace(problem, output_like=(nest, [*map(_zeros_like, like)])))
+    body = Body(replace(problem, output_like=(nest, _zeros_like(like, mask))))
     initial = nest.leaves(body.initial)
     carries_output = not problem.all_outputs or (
         mask is not None and not problem.zero_output_for_mask
@@ -63,8 +65,8 @@ def loop(problem: Problem) -> Result:
         result = [go_on, *_settled(states, state_sizes)]
         return result + shown * (carries_output + problem.all_outputs)
 
-    constants = optree.tree_leaves(problem.constants)
-    needed = [x.unwrap_spox() for x in constants if array_api_compat.is_ndonnx_array(x)]
+    constants = filter(array_api_compat.is_ndonnx_array, optree.tree_leaves(problem.constants))
+    needed = [v for x in constants for v in optree.tree_leaves(x.disassemble())]
     needed += inputs if keep is None else [*inputs, keep]
     if donor is not None:
         needed += [x.unwrap_spox() for x in (*donor.inputs, *donor.states)]
@@ -87,15 +89,15 @@ def loop(problem: Problem) -> Result:
     return Result(nest.build(last), nest.build(outputs), problem.state_nest.build(states))
 
 
-def _plain(arrays: Sequence[Any], paths: Paths) -> None:
+def _plain(arrays: Sequence[Any], paths: Paths, came: str) -> None:
     """Refuse arrays that are more than one tensor: those with missing values, and times."""
     for k, array in enumerate(arrays):
         try:
             array.unwrap_spox()
         except TypeError as error:
             raise TypeError(
-                f"`{paths[k]}` is {describe(array)}; expected a dtype that a tensor of ONNX has. "
-                "Fill missing values, and give a mask."
+                f"{came.format(paths[k])} {describe(array)}; expected a dtype that a tensor of "
+                "ONNX has. Fill missing values, and give a mask."
             ) from error
 
 
@@ -108,10 +110,17 @@ def _output_of(problem: Problem) -> tuple[Any, Sequence[Any]]:
     return body.output, output
 
 
-def _zeros_like(leaf: Any) -> Any:
-    # The length 1 is broadcast at the first timestep: nothing has to know the length then.
-    shape = [1 if n is None else n for n in _sizes(leaf)]
-    return ndonnx.asarray(op.const(np.zeros(shape, leaf.dtype.unwrap_numpy())))
+def _zeros_like(leaves: Sequence[Any], mask: Mask | None) -> list[Any]:
+    # The length 1 is broadcast at the first timestep: nothing has to know the length then. A mask
+    # may know how many samples there are where the output does not.
+    samples = None if mask is None else mask.keep.shape[1]
+    zeros = []
+    for leaf in leaves:
+        shape = [1 if n is None else n for n in _sizes(leaf)]
+        if leaf.shape[:1] == (None,) and samples is not None:
+            shape[0] = samples
+        zeros.append(ndonnx.asarray(op.const(np.zeros(shape, leaf.dtype.unwrap_numpy()))))
+    return zeros
 
 
 def _at(variable: Any, t: Any) -> Any:
