@@ -1,7 +1,10 @@
 """On ndonnx arrays the loop becomes one ONNX `Loop`, which gives what NumPy gives."""
 
 import itertools
+import re
 from collections import Counter
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import numpy as np
 import optree
@@ -14,6 +17,7 @@ ndonnx = pytest.importorskip("ndonnx", reason="these tests are about ONNX")
 onnx = pytest.importorskip("onnx", reason="these tests are about ONNX")
 onnxruntime = pytest.importorskip("onnxruntime", reason="these tests run ONNX models")
 
+EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "export_onnx.py"
 SIZES = [(2, 5), (1, 1), (4, 3), (3, 40)]  # samples and timesteps
 MASK = np.asarray([[0, 1, 1, 0], [1, 0, 1, 1]], dtype=bool)
 NONE_KEPT = np.zeros((2, 4), dtype=bool)
@@ -669,3 +673,20 @@ def test_missing_values_in_a_constant_are_the_steps_own_concern():
     weight = {"weight_values": np.ones(3, "float32"), "weight_null": np.asarray([0, 1, 0], bool)}
     last, _, _ = model(x=X, h=H, **weight)
     np.testing.assert_array_equal(last, X[:, -1] * np.asarray([1, 2, 1], "float32"))
+
+
+# ------------------------------------------------------------------------------ the example
+
+
+def test_the_example_exports_a_model_that_gives_what_numpy_gives(tmp_path, capsys):
+    spec = spec_from_file_location("export_onnx", EXAMPLE)
+    example = module_from_spec(spec)
+    spec.loader.exec_module(example)
+    file = tmp_path / "lstm.onnx"
+    example.main([str(file)])
+    printed = capsys.readouterr().out
+    rows = re.findall(r"^ +(\d+) +(\d+) +\d+ to \d+ +(\S+)$", printed, re.MULTILINE)
+    assert [(int(samples), int(time)) for samples, time, _ in rows] == [*example.RUNS]
+    assert max(float(difference) for *_, difference in rows) < 1e-5
+    assert [node.op_type for node in onnx.load(file).graph.node].count("Loop") == 1
+    assert "1 Loop" in printed
