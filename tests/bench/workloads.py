@@ -45,9 +45,7 @@ def nested(xp: Any, samples: int = 4, time: int = 10_000, features: int = 4) -> 
 def lstm(xp: Any, samples: int = 32, time: int = 200, features: int = 64) -> Workload:
     """Return an LSTM with twice as many units as features, its four gates in one array."""
     units = 2 * features
-    kernel = 0.1 * normal(xp, features, 4 * units)
-    recurrent = 0.1 * normal(xp, units, 4 * units)
-    bias = 0.1 * normal(xp, 4 * units)
+    kernel, recurrent, bias = lstm_weights(xp, features)
     sigmoid = getattr(xp, "sigmoid", lambda z: 1 / (1 + xp.exp(-z)))
 
     def step(x: Any, states: Any) -> tuple[Any, Any]:
@@ -60,6 +58,14 @@ def lstm(xp: Any, samples: int = 32, time: int = 200, features: int = 64) -> Wor
 
     states = (zeros(xp, samples, units), zeros(xp, samples, units))
     return workload("lstm", xp, step, states, samples, time, features)
+
+
+def lstm_weights(xp: Any, features: int) -> tuple[Any, Any, Any]:
+    """Draw the weights of the LSTM's gates: forget, input, output, candidate."""
+    units = 2 * features
+    shapes = (features, 4 * units), (units, 4 * units), (4 * units,)
+    kernel, recurrent, bias = (0.1 * normal(xp, *shape) for shape in shapes)
+    return kernel, recurrent, bias
 
 
 def workload(name: str, xp: Any, step: Any, states: Any, *shape: int) -> Workload:
