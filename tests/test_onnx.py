@@ -1,5 +1,6 @@
 """On ndonnx arrays the loop becomes one ONNX `Loop`, which gives what NumPy gives."""
 
+import doctest
 import itertools
 import re
 from collections import Counter
@@ -17,7 +18,7 @@ ndonnx = pytest.importorskip("ndonnx", reason="these tests are about ONNX")
 onnx = pytest.importorskip("onnx", reason="these tests are about ONNX")
 onnxruntime = pytest.importorskip("onnxruntime", reason="these tests run ONNX models")
 
-EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "export_onnx.py"
+DOCS = Path(__file__).parent.parent / "docs"
 SIZES = [(2, 5), (1, 1), (4, 3), (3, 40)]  # samples and timesteps
 MASK = np.asarray([[0, 1, 1, 0], [1, 0, 1, 1]], dtype=bool)
 NONE_KEPT = np.zeros((2, 4), dtype=bool)
@@ -675,11 +676,11 @@ def test_missing_values_in_a_constant_are_the_steps_own_concern():
     np.testing.assert_array_equal(last, X[:, -1] * np.asarray([1, 2, 1], "float32"))
 
 
-# ------------------------------------------------------------------------------ the example
+# ------------------------------------------------------------------------------ documentation
 
 
 def test_the_example_exports_a_model_that_gives_what_numpy_gives(tmp_path, capsys):
-    spec = spec_from_file_location("export_onnx", EXAMPLE)
+    spec = spec_from_file_location("export_onnx", DOCS / "examples" / "export_onnx.py")
     example = module_from_spec(spec)
     spec.loader.exec_module(example)
     file = tmp_path / "lstm.onnx"
@@ -690,3 +691,11 @@ def test_the_example_exports_a_model_that_gives_what_numpy_gives(tmp_path, capsy
     assert max(float(difference) for *_, difference in rows) < 1e-5
     assert [node.op_type for node in onnx.load(file).graph.node].count("Loop") == 1
     assert "1 Loop" in printed
+
+
+def test_the_page_on_libraries_prints_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failed, attempted = doctest.testfile(str(DOCS / "backends.md"), module_relative=False)
+    assert attempted >= 10
+    assert failed == 0
+    onnx.checker.check_model("model.onnx", full_check=True)
