@@ -53,7 +53,7 @@ def missing_gpu(session: nox.Session) -> str | None:
     ("python", "backend"),
     [
         nox.param(TORCH_PYTHON if name == "torch" else None, name, id=name)
-        for name in ("numpy", "strict", "torch", "jax", "dpnp", "cupy")
+        for name in ("numpy", "strict", "torch", "jax", "dask", "onnx", "dpnp", "cupy")
     ],
 )
 def tests(session: nox.Session, backend: str) -> None:
@@ -65,14 +65,18 @@ def tests(session: nox.Session, backend: str) -> None:
         session.skip("dpnp is built for x86-64 only")
 
     package = f".[{backend}]" if backend in EXTRAS else "."
-    plot = group("docs") if backend == "numpy" else ()
-    install(session, "-e", package, *group("test"), *plot)
+    groups = {"numpy": "docs", "dask": "test-dask", "onnx": "test-onnx"}
+    more = group(groups[backend]) if backend in groups else ()
+    install(session, "-e", package, *group("test"), *more)
     if backend == "dpnp":
         # Tells OpenCL of the CPU driver, which it does not find in a virtual environment.
         driver = Path(session.virtualenv.location, "lib", "libintelocl.so")
         session.env["OCL_ICD_FILENAMES"] = str(driver)
 
-    names = {"torch": ["torch:cpu"] if gpu_missing else ["torch:cpu", "torch:cuda"]}
+    names = {
+        "jax": ["jax", "jax:jit"],
+        "torch": ["torch:cpu"] if gpu_missing else ["torch:cpu", "torch:cuda"],
+    }
     for name in names.get(backend, [backend]):
         session.run("pytest", "--backend", name, *session.posargs)
     if backend == "torch" and gpu_missing:

@@ -13,7 +13,7 @@ __all__ = ["Backend", "assert_same"]
 
 
 class Backend(enum.Enum):
-    """A library on a device, as ``library:device`` where there is more than one."""
+    """A library, as ``library:device`` or ``library:transformation`` where there are several."""
 
     NUMPY = "numpy"
     STRICT = "strict:CPU_DEVICE"
@@ -24,13 +24,16 @@ class Backend(enum.Enum):
     TORCH = "torch:cpu"
     TORCH_CUDA = "torch:cuda"
     JAX = "jax"
+    JAX_JIT = "jax:jit"
+    DASK = "dask"
+    ONNX = "onnx"
     DPNP = "dpnp"
     CUPY = "cupy"
 
     @classmethod
     def asked_for(cls, name: str) -> "list[Backend]":
         """Return the backends that `name` means: one, or a library on all devices it has here."""
-        found = [b for b in cls if name in (b.value, b.library)]
+        found = [b for b in cls if name == b.value] or [b for b in cls if name == b.library]
         if name == "torch" and not cls.TORCH.module.cuda.is_available():
             found.remove(cls.TORCH_CUDA)
         return found
@@ -44,8 +47,8 @@ class Backend(enum.Enum):
 
     @property
     def module(self) -> Any:
-        name = {"strict": "array_api_strict"}.get(self.library, self.library)
-        return importlib.import_module(name)
+        names = {"strict": "array_api_strict", "dask": "dask.array", "onnx": "ndonnx"}
+        return importlib.import_module(names.get(self.library, self.library))
 
     def prepare(self) -> None:
         """Set the library up for the tests; raise if it, or the device, is not there."""
@@ -56,6 +59,8 @@ class Backend(enum.Enum):
             )
         if self.library == "jax":
             module.config.update("jax_enable_x64", True)
+        if self.library == "dask":
+            importlib.import_module("dask").config.set(scheduler="synchronous")
         assert self.array([1.0]).shape == (1,)
 
     @property
@@ -74,13 +79,18 @@ class Backend(enum.Enum):
         return array_api_compat.device(self.xp.zeros(1))
 
     @property
+    def is_traced(self) -> bool:
+        """Whether `running.rnn` traces, or arrays are lazy: then no value is known beforehand."""
+        return self in (Backend.JAX_JIT, Backend.DASK, Backend.ONNX)
+
+    @property
     def has_autograd(self) -> bool:
         return self.library in ("torch", "jax")
 
     def supports(self, dtype: str) -> bool:
         """Whether the device has a dtype of the standard."""
         info = self.xp.__array_namespace_info__()
-        return dtype in info.dtypes(device=self.device)
+        return dtype in info.dtypes(device=self.device, kind=None)
 
     @property
     def float(self) -> str:
@@ -107,6 +117,10 @@ class Backend(enum.Enum):
         if dtype is None:
             dtype = {"float64": self.float, "int64": self.int}.get(host.dtype.name, host.dtype.name)
         native = host.astype(dtype) if dtype != "bfloat16" else host.astype("float32")
+        if self.library == "dask":
+            # Several chunks along samples and time, and few of them.
+            chunks = [max(2, -(-n // 5)) if axis < 2 else n for axis, n in enumerate(host.shape)]
+            return self.module.from_array(native, chunks=chunks)
         return self.xp.asarray(native, dtype=self.dtype(dtype), device=self.device)
 
     def arrays(self, tree: Any) -> Any:
@@ -122,6 +136,10 @@ class Backend(enum.Enum):
             return self.module.asnumpy(array)
         if self.library == "strict":
             return np.from_dlpack(array, device="cpu")
+        if self.library == "dask":
+            return np.asarray(array.compute())
+        if self.library == "onnx":
+            return array.unwrap_numpy()
         return np.asarray(array)
 
 

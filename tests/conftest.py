@@ -1,10 +1,13 @@
 """Runs every test that takes `backend` (or `xp`, `device`) on each backend asked for."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+import running
+from abilities import Ability
 from backends import Backend
 
 settings.register_profile("arrayrnn", deadline=None, derandomize=True, print_blob=True)
@@ -21,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "needs(*abilities): skip on backends that lack one, see docs/backends.md"
+    )
     backends: list[Backend] = []
     for name in config.getoption("--backend") or ["numpy"]:
         found = Backend.asked_for(name)
@@ -44,6 +50,23 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         metafunc.parametrize("backend", metafunc.config.stash[_BACKENDS], ids=str)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        abilities: list[Ability] = [a for mark in item.iter_markers("needs") for a in mark.args]
+        backend = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+        for ability in abilities:
+            if backend is not None and ability.is_lacked_by(backend):
+                item.add_marker(pytest.mark.skip(f"{backend} has not: {ability}"))
+
+
+@pytest.fixture(autouse=True)
+def traced_or_not(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let `running.rnn` run as the backend of the test says."""
+    known = "backend" in request.fixturenames
+    with running.on(request.getfixturevalue("backend") if known else None):
+        yield
 
 
 @pytest.fixture

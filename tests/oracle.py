@@ -1,8 +1,10 @@
 """What `rnn` should return, found one sample at a time with plain NumPy, and how to look inside."""
 
+import array_api_compat
 import numpy as np
+import optree
 
-__all__ = ["Recorder", "draw", "halving", "recurrence"]
+__all__ = ["Recorder", "draw", "halving", "recurrence", "revealed", "revealing"]
 
 
 def draw(backend, *shape):
@@ -57,3 +59,37 @@ class Recorder:
         self.inputs.append(x_t)
         self.states.append(states)
         return self.step(x_t, states)
+
+
+def revealing(step):
+    """Return a step whose output is all that it is given, of all samples to each of them.
+
+    Recorded arrays would have no values where the step is traced.
+    """
+
+    def step_that_reveals(x_t, states):
+        first = optree.tree_leaves(x_t)[0]
+        xp = array_api_compat.array_namespace(first)
+        zeros = xp.zeros_like(first)[(..., *(0,) * (first.ndim - 1))]  # (samples,)
+
+        def to_each(leaf):
+            return xp.astype(zeros[(..., *(None,) * leaf.ndim)], leaf.dtype) + leaf[None, ...]
+
+        return optree.tree_map(to_each, (x_t, states)), step(x_t, states)[1]
+
+    return step_that_reveals
+
+
+def revealed(backend, outputs, keep, *, go_backwards=False, time_major=False):
+    """Return ``{t: (x_t, states)}``, what a `revealing` step was given, in order of iteration.
+
+    Timesteps at which all samples are masked are not in it: nobody sees what is given there.
+    """
+    time = keep.shape[1]
+    outputs = optree.tree_map(backend.numpy, outputs)
+    given = {}
+    for i, t in enumerate(reversed(range(time)) if go_backwards else range(time)):
+        if keep[:, t].any():
+            at = (i, keep[:, t].argmax()) if time_major else (keep[:, t].argmax(), i)
+            given[t] = optree.tree_map(lambda leaf, at=at: leaf[at], outputs)
+    return given

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from arrayrnn import rnn
 from backends import assert_same
 from oracle import Recorder, draw, halving, recurrence
+from running import rnn
 
 STANDARD = [
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),

@@ -5,9 +5,13 @@ import sys
 import numpy as np
 import pytest
 
-from arrayrnn import rnn
-from backends import assert_same
-from oracle import Recorder, halving
+from abilities import Ability
+from backends import Backend, assert_same
+from oracle import Recorder, halving, revealed, revealing
+from running import rnn
+
+counted = pytest.mark.needs(Ability.CALLS)
+reported = pytest.mark.needs(Ability.PROGRESS)
 
 TIME = 5
 SOME = np.array([[0, 1, 0, 0, 0], [0, 0, 0, 1, 0], [0, 1, 0, 0, 0]], dtype=bool)
@@ -46,27 +50,32 @@ def timesteps_called(backend, *, mask=None, go_backwards=False, time_major=False
     return [int(own(backend.numpy(x_t))) for x_t in step.inputs]
 
 
+@counted
 @ALL_OPTIONS
 def test_one_call_for_each_timestep_in_order(backend, options):
     assert timesteps_called(backend, **options) == [0, 1, 2, 3, 4]
 
 
+@counted
 @ALL_OPTIONS
 def test_backwards_the_calls_come_from_last_to_first(backend, options):
     assert timesteps_called(backend, go_backwards=True, **options) == [4, 3, 2, 1, 0]
 
 
+@counted
 @ALL_OPTIONS
 def test_no_call_where_every_sample_is_masked(backend, options):
     assert timesteps_called(backend, mask=SOME, **options) == [1, 3]
 
 
+@counted
 @ALL_OPTIONS
 def test_backwards_no_call_where_every_sample_is_masked(backend, options):
     assert timesteps_called(backend, mask=SOME, go_backwards=True, **options) == [3, 1]
 
 
 @pytest.mark.parametrize("go_backwards", [False, True])
+@counted
 @ALL_OPTIONS
 def test_one_call_if_nothing_is_unmasked(backend, options, go_backwards):
     mask = np.zeros_like(SOME)
@@ -74,31 +83,37 @@ def test_one_call_if_nothing_is_unmasked(backend, options, go_backwards):
     assert len(calls) == 1
 
 
+@counted
 def test_no_call_beyond_the_longest_length(backend):
     assert timesteps_called(backend, input_length=[1, 3, 0]) == [0, 1, 2]
 
 
+@counted
 def test_backwards_no_call_before_the_longest_length(backend):
     assert timesteps_called(backend, input_length=[1, 3, 0], go_backwards=True) == [2, 1, 0]
 
 
+@counted
 @pytest.mark.parametrize(("go_backwards", "called"), [(False, [0, 1, 2]), (True, [2, 1, 0])])
 def test_one_length_ends_the_calls_for_all(backend, go_backwards, called):
     assert timesteps_called(backend, input_length=3, go_backwards=go_backwards) == called
 
 
+@counted
 def test_the_mask_is_cut_to_one_length_as_well(backend):
     assert timesteps_called(backend, mask=SOME, input_length=3) == [1]
 
 
 def test_the_first_call_is_given_the_first_timestep_and_the_initial_states(backend):
-    step = Recorder(halving)
-    rnn(step, backend.array([[[3.0], [4.0]]]), [backend.array([[8.0]])])
-    assert_same(backend, step.inputs[0], np.array([[3]], backend.float))
-    assert_same(backend, step.states[0], (np.array([[8]], backend.float),))
-    assert_same(backend, step.states[1], (np.array([[7]], backend.float),))
+    x, state = backend.array([[[3.0], [4.0]]]), backend.array([[8.0]])
+    outputs = rnn(revealing(halving), x, [state])[1]
+    first, second = revealed(backend, outputs, np.ones((1, 2), bool)).values()
+    x_t, state, new = (np.array([[n]], backend.float) for n in (3, 8, 7))
+    assert_same(Backend.NUMPY, first, (x_t, (state,)))
+    assert_same(Backend.NUMPY, second, (x_t + 1, (new,)))
 
 
+@counted
 def test_a_step_that_counts_counts_the_timesteps(backend):
     count = 0
 
@@ -111,6 +126,7 @@ def test_a_step_that_counts_counts_the_timesteps(backend):
     assert_same(backend, outputs, np.array([[[1], [2], [3]]], backend.float))
 
 
+@reported
 @pytest.mark.parametrize("go_backwards", [False, True])
 @pytest.mark.parametrize("mask", [None, SOME, np.zeros_like(SOME)], ids=["no", "some", "all"])
 def test_progress_is_reported_after_each_timestep_masked_or_not(backend, mask, go_backwards):
@@ -121,6 +137,7 @@ def test_progress_is_reported_after_each_timestep_masked_or_not(backend, mask, g
     assert reports == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
 
 
+@reported
 def test_progress_is_reported_between_the_calls_of_the_step(backend):
     events = []
 
@@ -133,12 +150,14 @@ def test_progress_is_reported_between_the_calls_of_the_step(backend):
     assert events == ["step", (1, 2), "step", (2, 2)]
 
 
+@reported
 def test_progress_counts_to_the_length_if_there_is_one_for_all(backend):
     reports = []
     timesteps_called(backend, input_length=2, progress=lambda *report: reports.append(report))
     assert reports == [(1, 2), (2, 2)]
 
 
+@reported
 def test_progress_true_shows_a_bar(backend, capsys):
     timesteps_called(backend, progress=True)
     bar = capsys.readouterr().err
@@ -148,10 +167,11 @@ def test_progress_true_shows_a_bar(backend, capsys):
 
 @pytest.mark.parametrize("progress", [None, False])
 def test_without_progress_nothing_is_shown(backend, capsys, progress):
-    timesteps_called(backend, progress=progress)
+    rnn(halving, backend.array([[[3.0], [4.0]]]), [backend.array([[8.0]])], progress=progress)
     assert capsys.readouterr() == ("", "")
 
 
+@reported
 def test_a_bar_without_tqdm_is_an_error_that_says_so(backend, monkeypatch):
     for name in ("tqdm", "tqdm.auto"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -159,6 +179,7 @@ def test_a_bar_without_tqdm_is_an_error_that_says_so(backend, monkeypatch):
         timesteps_called(backend, progress=True)
 
 
+@reported
 def test_a_callable_needs_no_tqdm(backend, monkeypatch):
     for name in ("tqdm", "tqdm.auto"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -10,8 +11,10 @@ import numpy as np
 import optree
 import pytest
 
-from arrayrnn import rnn
+import running
+from abilities import Ability
 from backends import Backend, assert_same
+from running import rnn
 
 SAMPLES, TIME, FEATURES = 2, 3, 4
 LONG = 100  # timesteps: more than one block of 64
@@ -33,12 +36,20 @@ def echo(x_t, states):
     return x_t, list(states)
 
 
+@pytest.fixture(autouse=True)
+def shapes_are_known():
+    """What has a shape of which something is unknown is compared with what is known."""
+    with running.known_shapes():
+        yield
+
+
 @pytest.fixture
 def refused(backend):
     """Return a function that calls `rnn`, by default with valid arguments, and checks its error.
 
     It is exactly of the type, with the message in its own, and comes after so many calls of the
-    step function (None: any number of them); nothing that was given has changed.
+    step function (None: any number of them); nothing that was given has changed. Where the step is
+    traced, calls are counted with `unroll` only.
     """
 
     def refused(error, message, *, calls=0, **arguments):
@@ -57,7 +68,10 @@ def refused(backend):
         with pytest.raises(error, match=re.escape(message)) as raised:
             rnn(**arguments | ({"step_function": counting} if callable(step) else {}))
         assert raised.type is error
-        assert calls is None or called == calls
+        if backend.is_traced and calls and arguments.get("unroll") is not True:
+            assert called > 0
+        else:
+            assert calls is None or called == calls
 
         after, structure_after = optree.tree_flatten(arguments)
         assert structure_after == structure
@@ -67,6 +81,12 @@ def refused(backend):
         return raised.value
 
     return refused
+
+
+@pytest.fixture
+def refused_in_python(backend, refused):
+    """Return `refused` with the Python loop, in which a step can do something else later on."""
+    return partial(refused, unroll=backend.is_traced)
 
 
 def values(leaf: Any) -> Any:
@@ -93,6 +113,13 @@ def zeros(backend: Backend, *shape: int, dtype: str | None = None) -> Any:
 def an_array(backend: Backend, *shape: int, dtype: str | None = None) -> str:
     """Return how a message describes an array."""
     return f"an array of shape {shape} and dtype {dtype or backend.float}"
+
+
+def first_note(backend: Backend, time: int) -> str:
+    """Return what an exception in the first call tells of its timestep."""
+    if backend.is_traced:
+        return "arrayrnn.rnn: while tracing `step_function` for all timesteps."
+    return note(0, time)
 
 
 def note(t: int, time: int, *, backwards: bool = False) -> str:
@@ -291,6 +318,7 @@ def test_a_progress_that_is_neither_a_bool_nor_callable(refused, progress, came)
     )
 
 
+@pytest.mark.needs(Ability.PROGRESS)
 def test_a_progress_bar_without_tqdm(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
@@ -303,6 +331,7 @@ def test_a_progress_bar_without_tqdm(refused, monkeypatch):
     assert isinstance(error.__cause__, ImportError)
 
 
+@pytest.mark.needs(Ability.PROGRESS)
 def test_a_progress_callable_needs_no_tqdm(backend, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
@@ -510,6 +539,7 @@ def test_an_input_length_out_of_range(refused, length):
     )
 
 
+@pytest.mark.needs(Ability.VALUES)
 @pytest.mark.parametrize("length", [0, TIME + 1])
 def test_an_input_length_out_of_range_as_a_0d_array(backend, refused, length):
     refused(
@@ -575,7 +605,9 @@ def test_a_0d_float_array_as_input_length(backend, refused):
 
 
 @pytest.mark.parametrize(("lengths", "sample"), [([2, 4], 1), ([-1, 4], 0)], ids=str)
-@pytest.mark.parametrize("kind", ["own", "host", "list", "tuple"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("own", marks=pytest.mark.needs(Ability.VALUES)), "host", "list", "tuple"]
+)
 def test_lengths_out_of_range(backend, refused, lengths, sample, kind):
     given = {"own": backend.array, "host": np.asarray, "list": list, "tuple": tuple}[kind](lengths)
     refused(
@@ -793,7 +825,7 @@ def test_an_output_of_rank_0(backend, refused, masked):
         step_function=lambda x_t, states: ({"k": scalar}, states),
         mask=MASK if masked else None,
     )
-    assert notes(error) == [note(0, 3)]
+    assert notes(error) == [first_note(backend, 3)]
 
 
 OUTPUTS_WITHOUT_SAMPLES = pytest.mark.parametrize("shape", [(1,), (1, FEATURES), (3,)], ids=str)
@@ -917,7 +949,7 @@ def test_an_initial_output_is_checked_even_if_never_needed(backend, refused):
 
 
 @pytest.mark.parametrize("returned", ["None", "array", "1", "3", "dict", "str"])
-def test_a_step_that_returns_no_pair(refused, returned):
+def test_a_step_that_returns_no_pair(backend, refused, returned):
     def step(x_t, states):
         return {
             "None": None,
@@ -930,7 +962,7 @@ def test_a_step_that_returns_no_pair(refused, returned):
 
     error = refused(TypeError, "`step_function` returned ", calls=1, step_function=step)
     assert str(error).endswith("; expected a pair `(output, new_states)`.")
-    assert notes(error) == [note(0, 3)]
+    assert notes(error) == [first_note(backend, 3)]
 
 
 def test_a_step_that_returns_an_array_in_place_of_a_pair_is_told_its_shape(backend, refused):
@@ -1073,13 +1105,9 @@ def forget(x_t, _):
 
 
 @pytest.fixture
-def refused_late(backend, refused):
+def refused_late(backend, refused_in_python):
     """Return `refused` over many timesteps; the error comes whenever it does."""
-
-    def refused_late(error, message, **arguments):
-        return refused(error, message, calls=None, inputs=timesteps(backend, LONG), **arguments)
-
-    return refused_late
+    return partial(refused_in_python, calls=None, inputs=timesteps(backend, LONG))
 
 
 def partly(masked: bool) -> Any:
@@ -1296,8 +1324,8 @@ def failing(call: int, error: Exception) -> Any:
 )
 @pytest.mark.parametrize("call", [0, 1])
 @MASKED
-def test_the_steps_own_exception_comes_through_with_a_note(refused, error, call, masked):
-    raised = refused(
+def test_the_steps_own_exception_comes_through_with_a_note(refused_in_python, error, call, masked):
+    raised = refused_in_python(
         type(error),
         "own",
         calls=call + 1,
@@ -1308,16 +1336,28 @@ def test_the_steps_own_exception_comes_through_with_a_note(refused, error, call,
     assert notes(raised) == [note(call, 3)]
 
 
-def test_the_note_comes_behind_the_exceptions_own(refused):
+@MASKED
+def test_the_note_where_all_timesteps_are_one(backend, refused, masked):
+    raised = refused(
+        OwnError,
+        "own",
+        calls=1,
+        step_function=failing(0, OwnError("own")),
+        mask=MASK if masked else None,
+    )
+    assert notes(raised) == [first_note(backend, 3)]
+
+
+def test_the_note_comes_behind_the_exceptions_own(refused_in_python):
     error = OwnError("own")
     error.add_note("mine")
-    raised = refused(OwnError, "own", calls=1, step_function=failing(0, error))
+    raised = refused_in_python(OwnError, "own", calls=1, step_function=failing(0, error))
     assert raised.__notes__[0] == "mine"
     assert notes(raised) == [note(0, 3)]
 
 
-def test_the_note_deep_in_a_long_sequence(backend, refused):
-    raised = refused(
+def test_the_note_deep_in_a_long_sequence(backend, refused_in_python):
+    raised = refused_in_python(
         OwnError,
         "own",
         calls=LATE + 1,
@@ -1327,8 +1367,8 @@ def test_the_note_deep_in_a_long_sequence(backend, refused):
     assert notes(raised) == [note(70, 100)]
 
 
-def test_the_note_going_backwards(backend, refused):
-    raised = refused(
+def test_the_note_going_backwards(backend, refused_in_python):
+    raised = refused_in_python(
         OwnError,
         "own",
         calls=LATE + 1,
@@ -1339,11 +1379,11 @@ def test_the_note_going_backwards(backend, refused):
     assert notes(raised) == [note(29, 100, backwards=True)]
 
 
-def test_the_note_counts_masked_timesteps(backend, refused):
+def test_the_note_counts_masked_timesteps(backend, refused_in_python):
     mask = np.ones((SAMPLES, LONG), bool)
     mask[:, :40] = False
     mask[0, 50:] = False
-    raised = refused(
+    raised = refused_in_python(
         OwnError,
         "own",
         calls=31,
@@ -1354,8 +1394,8 @@ def test_the_note_counts_masked_timesteps(backend, refused):
     assert notes(raised) == [note(70, 100)]
 
 
-def test_the_note_counts_masked_timesteps_going_backwards(refused):
-    raised = refused(
+def test_the_note_counts_masked_timesteps_going_backwards(refused_in_python):
+    raised = refused_in_python(
         OwnError,
         "own",
         calls=1,
@@ -1366,8 +1406,8 @@ def test_the_note_counts_masked_timesteps_going_backwards(refused):
     assert notes(raised) == [note(1, 3, backwards=True)]
 
 
-def test_the_note_under_an_input_length(refused):
-    raised = refused(
+def test_the_note_under_an_input_length(refused_in_python):
+    raised = refused_in_python(
         OwnError,
         "own",
         calls=2,
@@ -1378,8 +1418,8 @@ def test_the_note_under_an_input_length(refused):
     assert notes(raised) == [note(0, 2, backwards=True)]
 
 
-def test_the_note_time_major(backend, refused):
-    raised = refused(
+def test_the_note_time_major(backend, refused_in_python):
+    raised = refused_in_python(
         OwnError,
         "own",
         calls=2,
@@ -1390,8 +1430,8 @@ def test_the_note_time_major(backend, refused):
     assert notes(raised) == [note(1, 5)]
 
 
-def test_the_note_is_on_what_is_wrong_with_a_returned_pair(backend, refused):
-    error = refused(
+def test_the_note_is_on_what_is_wrong_with_a_returned_pair(backend, refused_in_python):
+    error = refused_in_python(
         TypeError,
         "`step_function` returned None",
         calls=LATE + 1,
@@ -1401,25 +1441,31 @@ def test_the_note_is_on_what_is_wrong_with_a_returned_pair(backend, refused):
     assert notes(error) == [note(70, 100)]
 
 
-def test_a_late_wrong_number_of_states_is_told_rather_than_what_the_next_step_makes_of_it(refused):
+def test_a_late_wrong_number_of_states_is_told_rather_than_what_the_next_step_makes_of_it(
+    refused_in_python,
+):
     def step(x_t, states):
         (h,) = states
         calls.append(h)
         return x_t, [x_t] * (2 if len(calls) == 2 else 1)
 
     calls = []
-    error = refused(ValueError, "`step_function` returned 2 states", calls=2, step_function=step)
+    error = refused_in_python(
+        ValueError, "`step_function` returned 2 states", calls=2, step_function=step
+    )
     assert notes(error) == [note(1, 3)]
 
 
-def test_a_late_state_of_another_shape_is_told_if_the_next_step_fails_on_it(backend, refused):
+def test_a_late_state_of_another_shape_is_told_if_the_next_step_fails_on_it(
+    backend, refused_in_python
+):
     def step(x_t, states):
         calls.append(x_t)
         h = states[0] + x_t
         return h, [zeros(backend, SAMPLES, 3) if len(calls) == 2 else h]
 
     calls = []
-    refused(
+    refused_in_python(
         ValueError,
         "expected the shape of the initial state, (2, 4).",
         calls=3,
@@ -1427,11 +1473,13 @@ def test_a_late_state_of_another_shape_is_told_if_the_next_step_fails_on_it(back
     )
 
 
-def test_an_output_found_wrong_at_the_end_is_told_by_its_number(refused):
+def test_an_output_found_wrong_at_the_end_is_told_by_its_number(refused_in_python):
     def step(x_t, states):
         calls.append(x_t)
         return ([x_t] if len(calls) == 2 else x_t), states
 
     calls = []
-    error = refused(ValueError, "returned an output of the structure", calls=3, step_function=step)
+    error = refused_in_python(
+        ValueError, "returned an output of the structure", calls=3, step_function=step
+    )
     assert notes(error) == ["arrayrnn.rnn: output number 1, counted from 0."]

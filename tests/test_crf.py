@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
-from arrayrnn import rnn
 from backends import assert_same
+from running import rnn
 
 SAMPLES, TIME, LABELS = 2, 4, 3
 LENGTHS = [4, 2]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from arrayrnn import rnn
-from backends import assert_same
-from oracle import Recorder, draw
+from backends import Backend, assert_same
+from oracle import draw, revealed, revealing
+from running import rnn
 
 # For each, the donor forwards and backwards: its sample and timestep.
 MASKS = {
@@ -24,6 +24,15 @@ def advance(x_t, states):
     return level, [count + 1, 0.5 * level + x_t]
 
 
+def hold(x_t, states):
+    return x_t, states
+
+
+def assert_given(given, expected):
+    """Compare what was revealed."""
+    assert_same(Backend.NUMPY, given, expected, exact=True)
+
+
 @directions
 @each_mask
 @pytest.mark.parametrize("time_major", [False, True])
@@ -34,28 +43,23 @@ def test_a_masked_sample_is_given_the_input_and_the_initial_states_of_the_donor(
     donor, when = backwards if go_backwards else forwards
     x = draw(backend, 3, 4, 2)
     initial = [np.array([[10], [20], [30]], backend.int), draw(backend, 3, 2) + 0.5]
-    step = Recorder(advance)
-    rnn(
-        step,
+    order = {"go_backwards": go_backwards, "time_major": time_major}
+    outputs = rnn(
+        revealing(advance),
         backend.arrays(np.swapaxes(x, 0, 1) if time_major else x),
         backend.arrays(initial),
-        go_backwards=go_backwards,
         mask=keep.T if time_major else keep,
-        time_major=time_major,
-    )
+        **order,
+    )[1]
 
-    now, calls = initial, iter(zip(step.inputs, step.states, strict=True))
-    for t in reversed(range(4)) if go_backwards else range(4):
-        if not keep[:, t].any():
-            continue
+    now = initial
+    for t, (given, states) in revealed(backend, outputs, keep, **order).items():
         rows = keep[:, t, None]
-        given, states = next(calls)
-        assert_same(backend, given, np.where(rows, x[:, t], x[donor, when]), exact=True)
+        assert_given(given, np.where(rows, x[:, t], x[donor, when]))
         expected = [np.where(rows, s, first[donor]) for s, first in zip(now, initial, strict=True)]
-        assert_same(backend, states, tuple(expected), exact=True)
+        assert_given(states, tuple(expected))
         after = advance(x[:, t], now)[1]
         now = [np.where(rows, new, old) for new, old in zip(after, now, strict=True)]
-    assert next(calls, None) is None
 
 
 @directions
@@ -63,34 +67,32 @@ def test_every_leaf_of_inputs_and_states_comes_from_the_donor(backend, go_backwa
     x = {"z": draw(backend, 2, 3, 1), "a": [draw(backend, 2, 3, 2, 3).astype("int32")]}
     state = [draw(backend, 2, 2, 2), draw(backend, 2)]
     keep = np.array([[0, 1, 1], [1, 1, 0]], dtype=bool)
-    step = Recorder(lambda x_t, states: (x_t["z"], states))
-    rnn(step, backend.arrays(x), backend.arrays([state]), mask=keep, go_backwards=go_backwards)
+    inputs, states = backend.arrays((x, [state]))
+    outputs = rnn(revealing(hold), inputs, states, mask=keep, go_backwards=go_backwards)[1]
+    given = revealed(backend, outputs, keep, go_backwards=go_backwards)
     donor, when = (0, 2) if go_backwards else (1, 0)
-    t = 2 - when  # of the other partly masked timestep
-    for call, at in [(0, when), (2, t)]:
-        masked = 0 if at == 0 else 1
-        z, a = x["z"][:, at].copy(), x["a"][0][:, at].copy()
+    for t, masked in [(0, 0), (2, 1)]:
+        z, a = x["z"][:, t].copy(), x["a"][0][:, t].copy()
         z[masked], a[masked] = x["z"][donor, when], x["a"][0][donor, when]
-        assert_same(backend, step.inputs[call], {"z": z, "a": [a]}, exact=True)
         rows = [leaf.copy() for leaf in state]
         for leaf in rows:
             leaf[masked] = leaf[donor].copy()
-        assert_same(backend, step.states[call], (rows,), exact=True)
+        assert_given(given[t], ({"z": z, "a": [a]}, (rows,)))
 
 
 @directions
 def test_under_lengths_the_donor_is_the_same(backend, go_backwards):
     x, state = draw(backend, 3, 4, 1), draw(backend, 3, 1)
-    step = Recorder(lambda x_t, states: (x_t, states))
+    lengths = np.array([0, 1, 3])
+    keep = np.arange(4) < lengths[:, None]
     inputs, states = backend.arrays((x, [state]))
-    rnn(step, inputs, states, input_length=[0, 1, 3], go_backwards=go_backwards)
+    options = {"go_backwards": go_backwards}
+    outputs = rnn(revealing(hold), inputs, states, input_length=lengths, **options)[1]
     donor, when = (2, 2) if go_backwards else (1, 0)
-    for call, t in enumerate([2, 1, 0] if go_backwards else [0, 1, 2]):
-        rows = np.array([[False], [t < 1], [True]])
-        given = np.where(rows, x[:, t], x[donor, when])
-        assert_same(backend, step.inputs[call], given, exact=True)
-        given = np.where(rows, state, state[donor])
-        assert_same(backend, step.states[call], (given,), exact=True)
+    for t, given in revealed(backend, outputs, keep, **options).items():
+        rows = keep[:, t, None]
+        expected = np.where(rows, x[:, t], x[donor, when]), (np.where(rows, state, state[donor]),)
+        assert_given(given, expected)
 
 
 @directions
@@ -98,29 +100,31 @@ def test_the_donor_stays_the_same_however_long_ago_it_was(backend, go_backwards)
     x = draw(backend, 2, 150, 1)
     keep = np.zeros((2, 150), dtype=bool)
     keep[1, [3, 146]] = keep[0, [74, 75]] = True
-    step = Recorder(lambda x_t, states: (x_t, states))
     state = backend.array([[1.0], [2.0]])
-    rnn(step, backend.arrays(x), [state], mask=keep, go_backwards=go_backwards)
+    options = {"mask": keep, "go_backwards": go_backwards}
+    outputs = rnn(revealing(hold), backend.arrays(x), [state], **options)[1]
     donor = x[1, 146 if go_backwards else 3]
-    called = [146, 75, 74, 3] if go_backwards else [3, 74, 75, 146]
-    for t, given in zip(called, step.inputs, strict=True):
-        expected = np.where(keep[:, t, None], x[:, t], donor)
-        assert_same(backend, given, expected, exact=True)
+    given = revealed(backend, outputs, keep, go_backwards=go_backwards)
+    assert [*given] == ([146, 75, 74, 3] if go_backwards else [3, 74, 75, 146])
+    for t, (given_t, _) in given.items():
+        assert_given(given_t, np.where(keep[:, t, None], x[:, t], donor))
 
 
 @directions
 def test_nothing_is_replaced_where_no_sample_is_masked(backend, go_backwards):
     x, state = draw(backend, 2, 3, 1), draw(backend, 2, 1)
-    step = Recorder(lambda x_t, states: (x_t, states))
-    keep = np.array([[0, 1, 0], [1, 1, 1]])
+    keep = np.array([[0, 1, 0], [1, 1, 1]], dtype=bool)
     inputs, states = backend.arrays((x, [state]))
-    rnn(step, inputs, states, mask=keep, go_backwards=go_backwards)
-    assert_same(backend, (step.inputs[1], step.states[1]), (x[:, 1], (state,)), exact=True)
+    outputs = rnn(revealing(hold), inputs, states, mask=keep, go_backwards=go_backwards)[1]
+    given = revealed(backend, outputs, keep, go_backwards=go_backwards)
+    assert_given(given[1], (x[:, 1], (state,)))
 
 
 def test_constants_are_those_of_all_samples_whatever_is_masked(backend):
-    constant = backend.array([[1.0], [2.0]])
-    step = Recorder(lambda x_t, states: (x_t + states[1], states[:1]))
+    constant = np.array([[1], [2]], backend.float)
+    keep = np.array([[0, 1], [1, 0]], dtype=bool)
     x, state = backend.array([[[1.0], [1.0]], [[1.0], [1.0]]]), backend.array([[0.0], [0.0]])
-    rnn(step, x, [state], mask=[[0, 1], [1, 0]], constants=[constant])
-    assert all(states[1] is constant for states in step.states)
+    step = revealing(lambda x_t, states: (x_t, states[:1]))
+    outputs = rnn(step, x, [state], mask=keep, constants=[backend.arrays(constant)])[1]
+    for _, states in revealed(backend, outputs, keep).values():
+        assert_given(states[1], constant)

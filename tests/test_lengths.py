@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from arrayrnn import rnn
 from backends import assert_same
 from oracle import draw, halving, recurrence
+from running import rnn
 
 LENGTHS = [3, 0, 5, 1]
 SAMPLES, TIME = 4, 5

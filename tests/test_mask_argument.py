@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from arrayrnn import rnn
 from backends import assert_same
 from oracle import draw, halving, recurrence
+from running import rnn
 
 KEEP = np.array([[1, 1, 0, 1, 0], [0, 1, 0, 1, 1], [1, 1, 0, 0, 1]], dtype=bool)
 SAMPLES, TIME = KEEP.shape

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from array_api_compat import array_namespace, device
 
+import running
+
 SCRIPT = Path(__file__).parent.parent / "docs" / "examples" / "nile.py"
 FLOWS = np.loadtxt(SCRIPT.with_suffix(".csv"), delimiter=",", skiprows=1)[:, 1]
 # Durbin and Koopman (2012), and the log-likelihood that Fulton finds for their variances.
@@ -22,6 +24,7 @@ def nile():
     spec = spec_from_file_location("nile", SCRIPT)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.rnn = running.rnn
     return module
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from arrayrnn import rnn
+from abilities import Ability
 from backends import assert_same
 from oracle import draw, halving, recurrence
+from running import rnn
 
 KEEP = np.array(
     [
@@ -116,6 +117,7 @@ def test_with_one_length_nothing_beyond_exists(backend, length, go_backwards, ma
     assert_same(backend, found, (last, outputs, states), exact=True)
 
 
+@pytest.mark.needs(Ability.VALUES)
 def test_one_length_may_be_an_array_without_axes(backend):
     length = backend.xp.asarray(2, device=backend.device)
     x, state = draw(backend, 2, 3, 1), draw(backend, 2, 1)

@@ -6,9 +6,10 @@ import weakref
 import numpy as np
 import pytest
 
-from arrayrnn import rnn
-from backends import assert_same
+from abilities import Ability
+from backends import Backend, assert_same
 from oracle import draw, halving, recurrence
+from running import rnn
 
 KEEP = np.array([[1, 1, 0, 1, 0], [0, 1, 0, 1, 1], [1, 1, 0, 0, 1]], dtype=bool)
 
@@ -136,6 +137,7 @@ def test_without_a_mask_a_state_may_have_any_shape(backend, by_hand):
     assert_same(backend, found, (outputs[:, 2], outputs, states), exact=True)
 
 
+@pytest.mark.needs(Ability.CALLS)
 @pytest.mark.parametrize("all_outputs", [False, True])
 def test_without_all_outputs_memory_does_not_grow_with_time(backend, all_outputs):
     made, alive = [], []
@@ -217,7 +219,7 @@ def test_timesteps_of_many_elements(backend, masked, go_backwards):
 
 def test_thousands_of_timesteps(backend):
     # JAX compiles for minutes what joins ten thousand arrays.
-    x = draw(backend, 1, 257 if backend.library == "jax" else 10_001, 1)
+    x = draw(backend, 1, 257 if backend is Backend.JAX else 10_001, 1)
     total = np.cumsum(x, axis=1, dtype=backend.float)
     found = rnn(running_sum, backend.arrays(x), [backend.array([[0.0]])])
     assert_same(backend, found, (-total[:, -1], -total, [total[:, -1]]), exact=True)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from arrayrnn import rnn
 from backends import assert_same
 from oracle import Recorder
+from running import rnn
 
 ONES = [[[1.0], [1.0], [1.0]], [[1.0], [1.0], [1.0]]]
 KEEP = np.array([[1, 1, 1], [0, 1, 0]])
@@ -19,49 +19,58 @@ def hold(x_t, states):
 @pytest.mark.parametrize("constants", [None, [], ["a", 2], ("a", 2)])
 def test_the_step_is_given_one_tuple_of_states_and_then_constants(backend, container, constants):
     a, b = np.array([[1], [2]], backend.float), np.array([[3], [4]], backend.float)
-    step = Recorder(lambda x_t, states: (x_t, states[:2]))
-    rnn(step, backend.array(ONES), container(backend.arrays([a, b])), constants=constants)
+    step = Recorder(lambda x_t, states: (states[:2], states[:2]))
+    states = container(backend.arrays([a, b]))
+    outputs = rnn(step, backend.array(ONES), states, constants=constants)[1]
+    assert_same(backend, outputs, tuple(np.stack([state] * 3, axis=1) for state in (a, b)))
+    assert step.states
     for states in step.states:
         assert type(states) is tuple
-        assert_same(backend, states[:2], (a, b))
         assert states[2:] == (() if constants is None else ("a", 2)[: len(constants)])
 
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_constants_of_any_kind_reach_every_call_unchanged(backend, masked):
-    constants = [
-        "text",
-        None,
-        {"b": 1, "a": [2]},
-        object(),
-        False,
-        3.5,
-        len,
-        np.arange(3),
-        backend.array([[[1.0]]]),
-        [backend.array([1.0])],
-    ]
+    constants = ["text", None, {"b": 1, "a": [2]}, object(), False, 3.5, len, np.arange(3)]
     step = Recorder(lambda x_t, states: (x_t, states[:1]))
     state = backend.array([[0.0], [0.0]])
     mask = KEEP if masked else None
     rnn(step, backend.array(ONES), [state], mask=mask, constants=constants)
-    assert len(step.states) == 3
+    assert step.states
     for states in step.states:
         assert len(states) == 1 + len(constants)
         assert all(s is c for s, c in zip(states[1:], constants, strict=True))
 
 
 @pytest.mark.parametrize("masked", [False, True])
+def test_arrays_among_the_constants_reach_every_call(backend, masked):
+    constants = [np.array([[5]], backend.float), {"n": [np.array([2, 3], "int32")]}]
+
+    def step(x_t, states):
+        state, factor, nest = states
+        (numbers,) = nest["n"]
+        return (x_t * factor, state[:, 0] + numbers), [state]
+
+    state = backend.array([[1], [2]], "int32")
+    mask = np.ones((2, 3)) if masked else None
+    constants = backend.arrays(constants)
+    outputs = rnn(step, backend.array(ONES), [state], mask=mask, constants=constants)[1]
+    expected = np.full((2, 3, 1), 5, backend.float), np.array([[3] * 3, [5] * 3], "int32")
+    assert_same(backend, outputs, expected)
+
+
+@pytest.mark.parametrize("masked", [False, True])
 def test_a_bare_array_is_one_state(backend, masked):
-    step = Recorder(lambda x_t, states: (x_t, [states[0] + x_t]))
-    mask = KEEP if masked else None
-    new_states = rnn(step, backend.array(ONES), backend.array([[5.0], [7.0]]), mask=mask)[2]
-    total = [[8], [8]] if masked else [[8], [10]]
-    assert_same(backend, new_states, [np.array(total, backend.float)])
-    assert_same(
-        backend, step.states[0][:1], (np.array([[5], [5 if masked else 7]], backend.float),)
-    )
-    assert [len(states) for states in step.states] == [1, 1, 1]
+    step = Recorder(lambda x_t, states: (states[0], [states[0] + x_t]))
+    state = np.array([[5], [7]], backend.float)
+    mask = [[1, 1, 1], [1, 1, 0]] if masked else None
+    found = rnn(step, backend.array(ONES), backend.arrays(state), mask=mask)
+    last = np.array([[7], [8 if masked else 9]], backend.float)
+    outputs = np.stack([state, state + 1, last], axis=1)
+    new_states = [state + np.array([[3], [2 if masked else 3]], backend.float)]
+    assert_same(backend, found, (last, outputs, new_states))
+    assert step.states
+    assert all(len(states) == 1 for states in step.states)
 
 
 @pytest.mark.parametrize("container", [list, tuple])
@@ -72,7 +81,8 @@ def test_there_may_be_no_state(backend, container, constants):
     assert_same(backend, outputs, np.full((2, 3, 1), 2, backend.float))
     assert new_states == []
     assert type(new_states) is list
-    assert step.states == [tuple(constants or ())] * 3
+    assert step.states
+    assert all(states == tuple(constants or ()) for states in step.states)
 
 
 @pytest.mark.parametrize("first", ["float32", "float64"])
@@ -83,7 +93,7 @@ def test_a_python_float_takes_the_dtype_of_the_first_floating_input(backend, fir
     x = tuple(backend.array(np.ones((2, 3, 1)), dtype) for dtype in ("int32", first, second))
     step = Recorder(lambda x_t, states: (x_t, states))
     new_states = rnn(step, x, [0.5])[2]
-    assert_same(backend, step.states[0], (np.array(0.5, first),))
+    assert {backend.name_of(state.dtype) for (state,) in step.states} == {first}
     assert_same(backend, new_states, [np.array(0.5, first)])
 
 

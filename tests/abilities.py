@@ -1,0 +1,46 @@
+"""What not every library can do: the table in docs/backends.md, by which tests are skipped.
+
+A test that needs an ability is marked with it, ``@pytest.mark.needs(Ability.CALLS)``, and skipped
+on the backends that lack it, the ability being the reason.
+"""
+
+import enum
+from collections.abc import Iterator
+from pathlib import Path
+
+from backends import Backend
+
+__all__ = ["Ability"]
+
+TABLE = Path(__file__).parent.parent / "docs" / "backends.md"
+# The columns of the table.
+COLUMNS = {"JAX in `jit`": Backend.JAX_JIT, "Dask": Backend.DASK, "ONNX": Backend.ONNX}
+
+
+class Ability(enum.Enum):
+    """What a test may need, in the words of the table."""
+
+    CALLS = "calls of the step that are counted, or remember something"
+    PROGRESS = "reports of progress"
+    VALUES = "values of arrays, before results are computed"
+
+    def __str__(self) -> str:
+        return self.value
+
+    def is_lacked_by(self, backend: Backend) -> bool:
+        return backend in lacking()[self.value]
+
+
+def lacking() -> dict[str, set[Backend]]:
+    """Return the rows of the table: each ability, and the backends that lack it."""
+    return dict(_rows())
+
+
+def _rows() -> Iterator[tuple[str, set[Backend]]]:
+    _, _, section = TABLE.read_text().partition("\n## What a library cannot do\n")
+    section, _, _ = section.partition("\n## ")
+    lines = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    header, _, *rows = [[cell.strip() for cell in line] for line in lines]
+    for row in rows:
+        cells = dict(zip(header, row, strict=True))
+        yield row[0], {COLUMNS[name] for name in COLUMNS if cells[name] == "no"}

@@ -1,0 +1,139 @@
+"""`rnn` as the tests call it: as it is, or traced by the library of the backend under test.
+
+Traced means that the arrays among the arguments have no values while `rnn` runs, and that what is
+compared comes out of the program that was traced.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import array_api_compat
+import optree
+
+import arrayrnn
+from backends import Backend
+
+__all__ = ["known_shapes", "on", "rnn"]
+
+# The arguments that hold arrays.
+_OF_ARRAYS = ("inputs", "initial_states", "mask", "constants", "input_length", "initial_output")
+_BACKEND: ContextVar[Backend | None] = ContextVar("backend", default=None)
+_SHAPES_ARE_KNOWN: ContextVar[bool] = ContextVar("shapes are known", default=False)
+
+Program = Callable[[Sequence[Any]], list[Any]]
+
+
+@contextmanager
+def on(backend: Backend | None) -> Iterator[None]:
+    """Let `rnn` run as it does on a backend."""
+    token = _BACKEND.set(backend)
+    yield
+    _BACKEND.reset(token)
+
+
+@contextmanager
+def known_shapes() -> Iterator[None]:
+    """Let `rnn` be traced for the numbers of samples and timesteps at hand, where that matters."""
+    token = _SHAPES_ARE_KNOWN.set(True)
+    yield
+    _SHAPES_ARE_KNOWN.reset(token)
+
+
+def rnn(*positional: Any, **options: Any) -> Any:
+    """Call `arrayrnn.rnn` on concrete or lazy arrays, or trace it and run the program."""
+    backend = _BACKEND.get()
+    if backend not in (Backend.JAX_JIT, Backend.ONNX):
+        return arrayrnn.rnn(*positional, **options)
+    call = inspect.signature(arrayrnn.rnn).bind(*positional, **options).arguments
+    given = {name: call[name] for name in _OF_ARRAYS if name in call}
+
+    def is_own(leaf: Any) -> bool:
+        return (
+            array_api_compat.is_array_api_obj(leaf)
+            and array_api_compat.array_namespace(leaf) is backend.xp
+        )
+
+    def holds_none(tree: Any) -> bool:  # and stays the very object that it is
+        return not any(map(is_own, optree.tree_leaves(tree, none_is_leaf=True)))
+
+    accessors, leaves, spec = optree.tree_flatten_with_accessor(
+        given, is_leaf=holds_none, none_is_leaf=True
+    )
+    own = [k for k, leaf in enumerate(leaves) if is_own(leaf)]
+    structure = None
+
+    def program(traced: Sequence[Any]) -> list[Any]:
+        nonlocal structure
+        arguments = list(leaves)
+        for k, array in zip(own, traced, strict=True):
+            arguments[k] = array
+        results = arrayrnn.rnn(**call | optree.tree_unflatten(spec, arguments))
+        results, structure = optree.tree_flatten(results)
+        return results
+
+    arrays = [leaves[k] for k in own]
+    if backend is Backend.JAX_JIT:
+        results = _jitted(program, arrays)
+    else:
+        names = [str(accessors[k][0].entry) for k in own]
+        results = _exported(program, arrays, _shapes(call, names, arrays))
+    return optree.tree_unflatten(structure, results)
+
+
+def _jitted(program: Program, arrays: Sequence[Any]) -> list[Any]:
+    import jax
+
+    # These programs run once, so that what compiles fastest is fastest.
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return jax.jit(program, compiler_options=options)(arrays)
+
+
+def _exported(program: Program, arrays: Sequence[Any], shapes: Sequence[Any]) -> list[Any]:
+    import ndonnx
+    import onnx
+    import onnxruntime
+
+    arguments = {
+        f"argument {k}": ndonnx.argument(shape=shape, dtype=array.dtype)
+        for k, (array, shape) in enumerate(zip(arrays, shapes, strict=True))
+    }
+    traced = {f"result {k}": a for k, a in enumerate(program([*arguments.values()]))}
+    model = ndonnx.build(arguments, traced)
+    onnx.checker.check_model(model, full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    values = {name: array.unwrap_numpy() for name, array in zip(arguments, arrays, strict=True)}
+    results = session.run(list(traced), values)
+    for (name, array), result in zip(traced.items(), results, strict=True):
+        assert result.dtype == array.dtype.unwrap_numpy(), name
+        declared = zip(array.shape, result.shape, strict=True)
+        assert all(known in (None, length) for known, length in declared), name
+    return [ndonnx.asarray(result) for result in results]
+
+
+def _shapes(call: dict[str, Any], names: Sequence[str], arrays: Sequence[Any]) -> list[Any]:
+    """Return the shapes to trace for: samples and time are open, features are known."""
+    open_time = call.get("unroll") is not True
+    at_time = 0 if call.get("time_major") else 1
+    numbers = {a.shape[1 - at_time] for a, n in zip(arrays, names, strict=True) if n == "inputs"}
+
+    def shape(k: int, name: str, array: Any) -> tuple[int | str, ...]:
+        shape: list[int | str] = list(array.shape)
+        if _SHAPES_ARE_KNOWN.get() or name == "constants":
+            return tuple(shape)
+        over_time = name in ("inputs", "mask")
+        at_samples = 1 - at_time if over_time else 0
+        if over_time and open_time:
+            shape[at_time] = f"time {k}"
+        if shape[at_samples : at_samples + 1] == list(numbers):  # some states have no samples axis
+            shape[at_samples] = f"samples {k}"
+        return tuple(shape)
+
+    return [shape(k, *pair) for k, pair in enumerate(zip(names, arrays, strict=True))]
