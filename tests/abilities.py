@@ -21,6 +21,7 @@ class Ability(enum.Enum):
     """What a test may need, in the words of the table."""
 
     CALLS = "calls of the step that are counted, or remember something"
+    CLOSURES = "arrays of the library that the step closes over"
     PROGRESS = "reports of progress"
     VALUES = "values of arrays, before results are computed"
 

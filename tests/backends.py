@@ -88,7 +88,9 @@ class Backend(enum.Enum):
         return self.library in ("torch", "jax")
 
     def supports(self, dtype: str) -> bool:
-        """Whether the device has a dtype of the standard."""
+        """Whether the device has a dtype; the library, if it is none of the standard's."""
+        if dtype in ("float16", "bfloat16"):
+            return hasattr(self._of_dtypes, dtype)
         info = self.xp.__array_namespace_info__()
         return dtype in info.dtypes(device=self.device, kind=None)
 
@@ -105,7 +107,12 @@ class Backend(enum.Enum):
         )
 
     def dtype(self, name: str) -> Any:
-        return getattr(self.xp, name)
+        return getattr(self._of_dtypes, name)
+
+    @property
+    def _of_dtypes(self) -> Any:
+        # Dask's dtypes are those of its blocks.
+        return np if self.library == "dask" else self.xp
 
     def name_of(self, dtype: Any) -> str:
         """Return the standard's name of a dtype."""

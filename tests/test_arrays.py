@@ -43,7 +43,7 @@ def test_every_dtype_of_inputs_states_and_outputs_is_preserved(backend, dtype, m
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_is_preserved(backend, dtype, masked):
-    if not hasattr(backend.xp, dtype):
+    if not backend.supports(dtype):
         pytest.skip(f"{backend} has no {dtype}")
     x, state = (draw(backend, *shape).astype("float32") for shape in [(2, 4, 3), (2, 3)])
     try:

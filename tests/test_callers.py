@@ -6,7 +6,10 @@ Those of conditional random fields are in ``test_crf.py``.
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
+from array_api_compat import array_namespace
 
+from abilities import Ability
 from backends import Backend, assert_same
 from oracle import Recorder, recurrence
 from running import rnn
@@ -18,40 +21,40 @@ def normal(backend, *shape):
     return np.random.default_rng(shape).standard_normal(shape).astype(backend.float)
 
 
-def softmax(xp, z):
+def softmax(z):
+    xp = array_namespace(z)
     e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
     return e / xp.sum(e, axis=-1, keepdims=True)
 
 
-def sigmoid(xp, z):
-    return 1 / (1 + xp.exp(-z))
+def sigmoid(z):
+    return 1 / (1 + array_namespace(z).exp(-z))
 
 
 def test_an_ordered_neuron_lstm(backend):
     # Its output is wider than any state, and the first state is not the output.
     weights = normal(backend, 2 * FEATURES, 6 * FEATURES)
 
-    def step_of(xp, weights):
-        def step(x_t, states):
-            c, h = states
-            z = xp.concat([x_t, h], axis=1) @ weights
-            f, i, o, g, master_f, master_i = (z[:, k * 3 : (k + 1) * 3] for k in range(6))
-            master_f = xp.cumulative_sum(softmax(xp, master_f), axis=1)
-            master_i = 1 - xp.cumulative_sum(softmax(xp, master_i), axis=1)
-            both = master_f * master_i
-            f = sigmoid(xp, f) * both + master_f - both
-            i = sigmoid(xp, i) * both + master_i - both
-            c = f * c + i * xp.tanh(g)
-            h = sigmoid(xp, o) * xp.tanh(c)
-            return xp.concat([h, master_f, master_i], axis=1), [c, h]
-
-        return step
+    def step(x_t, states):
+        c, h, weights = states
+        xp = array_namespace(x_t)
+        z = xp.concat([x_t, h], axis=1) @ weights
+        f, i, o, g, master_f, master_i = (z[:, k * 3 : (k + 1) * 3] for k in range(6))
+        master_f = xp.cumulative_sum(softmax(master_f), axis=1)
+        master_i = 1 - xp.cumulative_sum(softmax(master_i), axis=1)
+        both = master_f * master_i
+        f = sigmoid(f) * both + master_f - both
+        i = sigmoid(i) * both + master_i - both
+        c = f * c + i * xp.tanh(g)
+        h = sigmoid(o) * xp.tanh(c)
+        return xp.concat([h, master_f, master_i], axis=1), [c, h]
 
     x, zeros = normal(backend, SAMPLES, TIME, FEATURES), np.zeros((2, FEATURES), backend.float)
     keep = np.array([[1, 1, 1, 1], [1, 0, 1, 0]], dtype=bool)
-    inputs, states, library_weights = backend.arrays((x, [zeros, zeros], weights))
-    found = rnn(step_of(backend.xp, library_weights), inputs, states, mask=keep)
-    assert_same(backend, found, recurrence(step_of(np, weights), x, [zeros, zeros], keep))
+    inputs, states, constants = backend.arrays((x, [zeros, zeros], [weights]))
+    found = rnn(step, inputs, states, mask=keep, constants=constants)
+    expected = recurrence(lambda x_t, states: step(x_t, (*states, weights)), x, [zeros] * 2, keep)
+    assert_same(backend, found, expected)
 
 
 def test_a_pointer_network(backend):
@@ -59,21 +62,19 @@ def test_a_pointer_network(backend):
     x, encoded = normal(backend, SAMPLES, TIME, FEATURES), normal(backend, SAMPLES, TIME, FEATURES)
     length = 3
 
-    def step_of(xp):
-        def step(x_t, states):
-            query, encoded = states
-            query = xp.tanh(query + x_t)
-            return softmax(xp, xp.sum(encoded * query[:, None, :], axis=-1)), [query]
-
-        return step
+    def step(x_t, states):
+        query, encoded = states
+        xp = array_namespace(x_t)
+        query = xp.tanh(query + x_t)
+        return softmax(xp.sum(encoded * query[:, None, :], axis=-1)), [query]
 
     query, expected = np.zeros((SAMPLES, FEATURES), backend.float), []
     for t in [2, 1, 0]:
-        output, (query,) = step_of(np)(x[:, t], (query, encoded))
+        output, (query,) = step(x[:, t], (query, encoded))
         expected.append(output)
     inputs, start, constants = backend.arrays((x, [0 * query], [encoded]))
     last, outputs, states = rnn(
-        step_of(backend.xp),
+        step,
         inputs,
         start,
         go_backwards=True,
@@ -85,24 +86,26 @@ def test_a_pointer_network(backend):
     assert outputs.shape == (SAMPLES, length, TIME)
 
 
+@pytest.mark.needs(Ability.CLOSURES)
 def test_a_decoder_that_records_its_attention(backend):
     # The output has an axis more than the input; the sequence comes by closure.
     x, encoded = normal(backend, SAMPLES, TIME, FEATURES), normal(backend, SAMPLES, 5, FEATURES)
 
-    def step_of(xp, encoded):
+    def step_of(encoded):
         def step(x_t, states):
+            xp = array_namespace(x_t)
             scores = encoded * (x_t + states[0])[:, None, :]
-            weights = softmax(xp, xp.permute_dims(scores, (0, 2, 1)))  # one head a feature
+            weights = softmax(xp.permute_dims(scores, (0, 2, 1)))  # one head a feature
             return weights, [xp.sum(xp.permute_dims(weights, (0, 2, 1)) * encoded, axis=1)]
 
         return step
 
     context, expected = np.zeros((SAMPLES, FEATURES), backend.float), []
     for t in range(TIME):
-        output, (context,) = step_of(np, encoded)(x[:, t], (context,))
+        output, (context,) = step_of(encoded)(x[:, t], (context,))
         expected.append(output)
     inputs, start, encoded = backend.arrays((x, [0 * context], encoded))
-    _, outputs, states = rnn(step_of(backend.xp, encoded), inputs, start)
+    _, outputs, states = rnn(step_of(encoded), inputs, start)
     assert outputs.shape == (SAMPLES, TIME, FEATURES, 5)
     assert_same(backend, (outputs, states), (np.stack(expected, axis=1), [context]))
 
@@ -113,20 +116,18 @@ def test_a_neural_memory(backend):
     memory, links = normal(backend, SAMPLES, 4, FEATURES), normal(backend, SAMPLES, 2, 4, 4)
     keep = np.array([[1, 1, 0, 1], [0, 1, 1, 0]], dtype=bool)
 
-    def step_of(xp):
-        def step(x_t, states):
-            memory, links = states
-            address = softmax(xp, xp.sum(memory * x_t[:, None, :], axis=-1))
-            read = xp.sum(address[..., None] * memory, axis=1)
-            memory = memory * (1 - address[..., None]) + address[..., None] * x_t[:, None, :]
-            links = 0.9 * links + address[:, None, :, None] * address[:, None, None, :]
-            return read, [memory, links]
-
-        return step
+    def step(x_t, states):
+        memory, links = states
+        xp = array_namespace(x_t)
+        address = softmax(xp.sum(memory * x_t[:, None, :], axis=-1))
+        read = xp.sum(address[..., None] * memory, axis=1)
+        memory = memory * (1 - address[..., None]) + address[..., None] * x_t[:, None, :]
+        links = 0.9 * links + address[:, None, :, None] * address[:, None, None, :]
+        return read, [memory, links]
 
     inputs, states = backend.arrays((x, [memory, links]))
-    found = rnn(step_of(backend.xp), inputs, states, mask=keep)
-    assert_same(backend, found, recurrence(step_of(np), x, [memory, links], keep))
+    found = rnn(step, inputs, states, mask=keep)
+    assert_same(backend, found, recurrence(step, x, [memory, links], keep))
 
 
 class Sequence(NamedTuple):
@@ -146,20 +147,20 @@ def test_a_sequential_monte_carlo_transformer(backend):
     label = normal(backend, SAMPLES, TIME, 1)
 
     def attend(x_t, states):
-        (cache,) = states
+        cache, at = states
+        xp = array_namespace(x_t.data)
         assert isinstance(x_t, Sequence)
         assert isinstance(cache, Cache)
-        here = backend.xp.astype(at == cache.position, data_dtype)[:, None, :, None]
+        here = xp.astype(at == cache.position, x_t.data.dtype)[:, None, :, None]
         keys = cache.keys + here * x_t.data[:, :, None, :]
-        mean = backend.xp.sum(keys, axis=2) / (cache.position[..., None] + 1)
+        mean = xp.sum(keys, axis=2) / (cache.position[..., None] + 1)
         return [mean, mean[..., 0] - x_t.label], [Cache(keys, cache.position + 1)]
 
     inputs = backend.arrays(Sequence(data, label))
-    data_dtype = inputs.data.dtype
     at = backend.array([range(TIME)], backend.float)
     empty = np.zeros((SAMPLES, particles, TIME, FEATURES), backend.float)
     start = Cache(empty, np.zeros((SAMPLES, 1), backend.float))
-    last, outputs, states = rnn(attend, inputs, backend.arrays([start]))
+    last, outputs, states = rnn(attend, inputs, backend.arrays([start]), constants=[at])
 
     count = np.arange(1, TIME + 1).reshape(1, TIME, 1, 1)
     mean = (np.cumsum(data, axis=1) / count).astype(backend.float)
@@ -177,8 +178,9 @@ def test_the_disparities_of_a_stereo_pair(backend):
 
     def step(x_t, states):
         (register,) = states
-        moved = backend.xp.concat([0 * register[:, :, :1, :], register[:, :, :-1, :]], axis=2)
-        return backend.xp.abs(x_t - register), [moved]
+        xp = array_namespace(x_t)
+        moved = xp.concat([0 * register[:, :, :1, :], register[:, :, :-1, :]], axis=2)
+        return xp.abs(x_t - register), [moved]
 
     shape = (SAMPLES, disparities, height, width, 1)
     inputs = backend.xp.broadcast_to(backend.arrays(left[:, None]), shape)
@@ -217,7 +219,7 @@ def test_a_text_decoder_whose_inputs_say_nothing_but_how_many_steps(backend):
 
     def step(x_t, states):
         counter, previous, teacher = states
-        forced = backend.xp.take(teacher, counter, axis=1)[:, 0, :]
+        forced = array_namespace(x_t).take(teacher, counter, axis=1)[:, 0, :]
         return forced - previous, [counter + 1, forced, teacher]
 
     nothing = backend.array(np.zeros((SAMPLES, TIME, 1)))
@@ -230,8 +232,8 @@ def test_a_text_decoder_whose_inputs_say_nothing_but_how_many_steps(backend):
 
 def test_one_dense_layer_at_every_timestep(backend):
     x, kernel = normal(backend, SAMPLES, TIME, FEATURES), normal(backend, FEATURES, 5)
-    inputs, library_kernel = backend.arrays((x, kernel))
-    found = rnn(lambda x_t, states: (x_t @ library_kernel, []), inputs, [])
+    inputs, constants = backend.arrays((x, [kernel]))
+    found = rnn(lambda x_t, constants: (x_t @ constants[0], []), inputs, [], constants=constants)
     outputs = np.einsum("stf,fg->stg", x, kernel)
     assert_same(backend, found, (outputs[:, -1], outputs, []))
 
@@ -240,24 +242,22 @@ def test_one_lstm_for_all_libraries(backend):
     x = normal(backend, TIME, SAMPLES, FEATURES)
     kernel, bias = normal(backend, 2 * FEATURES, 4 * FEATURES), normal(backend, 4 * FEATURES)
 
-    def step_of(xp, kernel, bias):
-        def step(x_t, states):
-            h, c = states
-            z = xp.concat([x_t, h], axis=1) @ kernel + bias
-            i, f, g, o = (z[:, k * 3 : (k + 1) * 3] for k in range(4))
-            c = sigmoid(xp, f) * c + sigmoid(xp, i) * xp.tanh(g)
-            h = sigmoid(xp, o) * xp.tanh(c)
-            return h, [h, c]
-
-        return step
+    def step(x_t, states):
+        h, c, kernel, bias = states
+        xp = array_namespace(x_t)
+        z = xp.concat([x_t, h], axis=1) @ kernel + bias
+        i, f, g, o = (z[:, k * 3 : (k + 1) * 3] for k in range(4))
+        c = sigmoid(f) * c + sigmoid(i) * xp.tanh(g)
+        h = sigmoid(o) * xp.tanh(c)
+        return h, [h, c]
 
     h = c = np.zeros((SAMPLES, FEATURES), backend.float)
     expected = []
     for x_t in x:
-        output, (h, c) = step_of(np, kernel, bias)(x_t, (h, c))
+        output, (h, c) = step(x_t, (h, c, kernel, bias))
         expected.append(output)
-    inputs, start, weights = backend.arrays((x, [0 * h, 0 * c], (kernel, bias)))
-    found = rnn(step_of(backend.xp, *weights), inputs, start, time_major=True)
+    inputs, start, constants = backend.arrays((x, [0 * h, 0 * c], [kernel, bias]))
+    found = rnn(step, inputs, start, constants=constants, time_major=True)
     assert_same(backend, found, (h, np.stack(expected), [h, c]))
 
 

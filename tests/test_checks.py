@@ -110,6 +110,13 @@ def zeros(backend: Backend, *shape: int, dtype: str | None = None) -> Any:
     return backend.array(np.zeros(shape or (SAMPLES, FEATURES)), dtype)
 
 
+def made(like: Any, *shape: int, dtype: str | None = None) -> Any:
+    """Return zeros of the library of what a step is given, since it may not close over them."""
+    xp = array_api_compat.array_namespace(like)
+    dtype = like.dtype if dtype is None else getattr(xp, dtype)
+    return xp.zeros(shape, dtype=dtype, device=array_api_compat.device(like))
+
+
 def an_array(backend: Backend, *shape: int, dtype: str | None = None) -> str:
     """Return how a message describes an array."""
     return f"an array of shape {shape} and dtype {dtype or backend.float}"
@@ -677,7 +684,12 @@ def test_lengths_without_states_are_fine(backend):
 # ------------------------------------------------------------------------------ libraries, devices
 
 # What the messages call the libraries.
-NAMES = {"jax": "jax.numpy", "strict": "array_api_strict"}
+NAMES = {
+    "dask": "dask.array",
+    "jax": "jax.numpy",
+    "onnx": "ndonnx",
+    "strict": "array_api_strict",
+}
 
 
 def foreign(backend: Backend, *shape: int, host: bool = True) -> tuple[Any, str]:
@@ -692,6 +704,7 @@ def foreign(backend: Backend, *shape: int, host: bool = True) -> tuple[Any, str]
 
 
 def own_name(backend: Backend) -> str:
+    """Return how messages call the library."""
     return NAMES.get(backend.library, backend.library)
 
 
@@ -739,14 +752,16 @@ def test_an_initial_output_of_another_library(backend, refused):
 
 @pytest.mark.parametrize("part", ["output", "new_states[0]"])
 def test_a_step_that_returns_an_array_of_another_library(backend, refused, part):
-    other, name = foreign(backend, SAMPLES, FEATURES)
+    lazy = backend is Backend.DASK  # whose steps are given NumPy arrays
+    other, name = foreign(backend, SAMPLES, FEATURES, host=not lazy)
     error = refused(
         TypeError,
         f"`step_function` returned `{part}`, an array of shape (2, 4) and dtype ",
         calls=1,
         step_function=lambda x_t, states: (other, states) if part == "output" else (x_t, [other]),
     )
-    expected = f", of {name}; expected an array of {own_name(backend)}, as in `inputs`."
+    own = "numpy" if lazy else own_name(backend)
+    expected = f", of {name}; expected an array of {own}, as in `inputs`."
     assert str(error).endswith(expected)
 
 
@@ -816,13 +831,12 @@ def test_the_librarys_own_refusal_to_mix_devices_is_the_cause(backend, refused):
 
 @pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
 def test_an_output_of_rank_0(backend, refused, masked):
-    scalar = backend.array(np.asarray(1.0))
     error = refused(
         ValueError,
         f"`step_function` returned `output['k']`, {an_array(backend)}; expected (samples, "
         "...), at least 1 dimension.",
         calls=1,
-        step_function=lambda x_t, states: ({"k": scalar}, states),
+        step_function=lambda x_t, states: ({"k": made(x_t)}, states),
         mask=MASK if masked else None,
     )
     assert notes(error) == [first_note(backend, 3)]
@@ -839,7 +853,7 @@ def test_an_output_without_samples_under_a_mask(backend, refused, shape, limit):
         f"`step_function` returned `output[1]`, {an_array(backend, *shape)}; under a mask "
         "or lengths expected (samples, ...) with samples = 2.",
         calls=1,
-        step_function=lambda x_t, states: ((x_t, zeros(backend, *shape)), states),
+        step_function=lambda x_t, states: ((x_t, made(x_t, *shape)), states),
         **limit,
     )
 
@@ -847,7 +861,7 @@ def test_an_output_without_samples_under_a_mask(backend, refused, shape, limit):
 @OUTPUTS_WITHOUT_SAMPLES
 def test_an_output_without_samples_is_fine_without_a_mask(backend, shape):
     last, _, _ = rnn(
-        lambda _, states: (zeros(backend, *shape), states),
+        lambda x_t, states: (made(x_t, *shape), states),
         timesteps(backend, TIME),
         [zeros(backend)],
     )
@@ -1042,7 +1056,7 @@ def test_a_step_that_returns_a_state_of_another_shape(backend, refused, shape):
         f"`step_function` returned `new_states[0]['a']`, {an_array(backend, *shape)}; "
         "expected the shape of the initial state, (2, 4).",
         calls=1,
-        step_function=lambda x_t, _: (x_t, [{"a": backend.array(np.zeros(shape))}]),
+        step_function=lambda x_t, _: (x_t, [{"a": made(x_t, *shape)}]),
         initial_states=[{"a": zeros(backend)}],
     )
 
@@ -1055,15 +1069,14 @@ def test_a_step_that_returns_a_state_of_another_dtype(backend, refused):
         f"state, {backend.float}. Cast the state in the step, or give `initial_states` the dtype "
         "that the step computes.",
         calls=1,
-        step_function=lambda x_t, _: (x_t, [zeros(backend, dtype="int32")]),
+        step_function=lambda x_t, _: (x_t, [made(x_t, SAMPLES, FEATURES, dtype="int32")]),
     )
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_step_that_returns_a_state_of_half_precision_is_told_of_autocast(backend, refused, dtype):
-    if not hasattr(backend.xp, dtype):
-        pytest.skip(f"{backend.library} has no {dtype}")
-    half = zeros(backend, dtype=dtype)
+    if not backend.supports(dtype):
+        pytest.skip(f"{backend} has no {dtype}")
     refused(
         TypeError,
         "`step_function` returned `new_states[0]`, "
@@ -1071,7 +1084,7 @@ def test_a_step_that_returns_a_state_of_half_precision_is_told_of_autocast(backe
         "state, float32. If this is mixed precision (autocast), cast the state back in the "
         "step, or disable autocast around the call.",
         calls=1,
-        step_function=lambda x_t, _: (x_t, [half]),
+        step_function=lambda x_t, _: (x_t, [made(x_t, SAMPLES, FEATURES, dtype=dtype)]),
         initial_states=[zeros(backend, dtype="float32")],
     )
 
@@ -1177,7 +1190,7 @@ def test_a_step_that_returns_a_state_of_another_shape_later(backend, refused_lat
         ValueError,
         f"`step_function` returned `new_states[0]`, {an_array(backend, *shape)}; expected "
         "the shape of the initial state, (2, 4).",
-        step_function=changing(forget, lambda x_t, _: (x_t, [zeros(backend, *shape)])),
+        step_function=changing(forget, lambda x_t, _: (x_t, [made(x_t, *shape)])),
         mask=partly(masked),
     )
 
@@ -1219,49 +1232,49 @@ def test_an_output_that_changes_its_structure(refused_late, wrap, structure, bac
 )
 @ENDS
 def test_an_output_that_changes_its_shape(backend, refused_late, shape, back):
-    other = backend.array(np.zeros(shape))
     refused_late(
         ValueError,
         f"`step_function` returned `output[1]`, {an_array(backend, *shape)}; expected the "
         "first timestep's shape, (2, 4).",
         step_function=changing(
             lambda x_t, states: ((x_t, x_t), states),
-            lambda x_t, states: ((x_t, other), states),
+            lambda x_t, states: ((x_t, made(x_t, *shape)), states),
             back=back,
         ),
     )
 
 
 def test_an_output_that_changes_its_shape_under_a_mask(backend, refused_late):
-    other = zeros(backend, SAMPLES, 3)
     refused_late(
         ValueError,
         f"`step_function` returned `output`, {an_array(backend, SAMPLES, 3)}; expected "
         "the first timestep's shape, (2, 4).",
-        step_function=changing(echo, lambda _, states: (other, states)),
+        step_function=changing(echo, lambda x_t, states: (made(x_t, SAMPLES, 3), states)),
         mask=partly(masked=True),
     )
 
 
+def counted(x_t, states):
+    return made(x_t, SAMPLES, FEATURES, dtype="int32"), states
+
+
 @ENDS
 def test_an_output_that_changes_its_dtype(backend, refused_late, back):
-    other = zeros(backend, dtype="int32")
     refused_late(
         TypeError,
         "`step_function` returned `output`, "
         f"{an_array(backend, SAMPLES, FEATURES, dtype='int32')}; expected the first timestep's "
         f"dtype, {backend.float}.",
-        step_function=changing(echo, lambda _, states: (other, states), back=back),
+        step_function=changing(echo, counted, back=back),
     )
 
 
 def test_an_output_that_changes_its_dtype_under_a_mask(backend, refused_late):
-    first = zeros(backend, dtype="int32")
     refused_late(
         TypeError,
         f"`step_function` returned `output`, {an_array(backend, SAMPLES, FEATURES)}; "
         "expected the first timestep's dtype, int32.",
-        step_function=changing(lambda _, states: (first, states), echo),
+        step_function=changing(counted, echo),
         mask=partly(masked=True),
     )
 
@@ -1278,12 +1291,11 @@ def test_an_output_that_is_no_array_later(refused_late, later, masked):
 
 
 def test_a_last_output_unlike_the_first_where_only_the_last_is_kept(backend, refused_late):
-    other = zeros(backend, SAMPLES, 3)
     refused_late(
         ValueError,
         f"`step_function` returned `output`, {an_array(backend, SAMPLES, 3)}; expected "
         "the first timestep's shape, (2, 4).",
-        step_function=changing(echo, lambda _, states: (other, states)),
+        step_function=changing(echo, lambda x_t, states: (made(x_t, SAMPLES, 3), states)),
         return_all_outputs=False,
     )
 
@@ -1462,7 +1474,7 @@ def test_a_late_state_of_another_shape_is_told_if_the_next_step_fails_on_it(
     def step(x_t, states):
         calls.append(x_t)
         h = states[0] + x_t
-        return h, [zeros(backend, SAMPLES, 3) if len(calls) == 2 else h]
+        return h, [made(x_t, SAMPLES, 3) if len(calls) == 2 else h]
 
     calls = []
     refused_in_python(

@@ -113,7 +113,7 @@ def test_nor_does_it_beyond_the_length_of_a_sample(backend, step, padding, go_ba
 
 @pytest.mark.parametrize("padding", [-1, 10**6])
 def test_a_token_that_is_none_is_never_looked_up(backend, padding):
-    tokens = np.array([[[2], [0], [0]], [[1], [2], [1]]])
+    tokens = np.array([[[2], [0], [0]], [[1], [2], [1]]], backend.int)
     keep = np.array([[1, 0, 0], [1, 1, 1]], dtype=bool)
     table = np.array([[1, 2], [4, 8], [16, 32]], backend.float)
 
@@ -124,7 +124,9 @@ def test_a_token_that_is_none_is_never_looked_up(backend, padding):
 
     state = np.zeros((2, 2), backend.float)
     expected = recurrence(lambda x_t, states: step(x_t, (*states, table)), tokens, [state], keep)
-    arguments = backend.arrays((np.where(keep[..., None], tokens, padding), [state]))
+    arguments = backend.arrays(
+        (np.where(keep[..., None], tokens, padding).astype(backend.int), [state])
+    )
     options = {"mask": keep, "constants": [backend.arrays(table)]}
     assert_same(backend, rnn(step, *arguments, **options), expected, exact=True)
     outputs = rnn(revealing(step), *arguments, **options)[1]

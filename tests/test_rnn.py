@@ -5,6 +5,7 @@ import weakref
 
 import numpy as np
 import pytest
+from array_api_compat import array_namespace
 
 from abilities import Ability
 from backends import Backend, assert_same
@@ -96,28 +97,23 @@ def test_an_output_may_have_any_rank_and_need_not_resemble_a_state(
     keep = np.array([[1, 1, 0, 1], [0, 1, 1, 0]], dtype=bool)
     weights = draw(backend, *features)
 
-    def step_of(weights, sums):
-        def step(x_t, states):
-            total = states[0] + sums(x_t)
-            return total.reshape((-1,) + (1,) * weights.ndim) * weights, [total]
-
-        return step
-
-    def library_step(x_t, states):
-        total = states[0] + backend.xp.sum(x_t, axis=1)
-        column = backend.xp.reshape(total, (-1,) + (1,) * len(features))
-        return column * backend.arrays(weights), [total]
+    def step(x_t, states):
+        total, weights = states
+        xp = array_namespace(x_t)
+        total = total + xp.sum(x_t, axis=1)
+        return xp.reshape(total, (-1,) + (1,) * len(features)) * weights, [total]
 
     state = draw(backend, 2)
     last, outputs, states = recurrence(
-        step_of(weights, lambda x_t: x_t.sum(axis=1)), x, [state], keep if masked else None
+        lambda x_t, states: step(x_t, (*states, weights)), x, [state], keep if masked else None
     )
     assert outputs.shape == (2, 4, *features)
     found = rnn(
-        library_step,
+        step,
         backend.arrays(np.swapaxes(x, 0, 1) if time_major else x),
         backend.arrays([state]),
         mask=(keep.T if time_major else keep) if masked else None,
+        constants=backend.arrays([weights]),
         time_major=time_major,
     )
     outputs = np.swapaxes(outputs, 0, 1) if time_major else outputs
