@@ -6,6 +6,7 @@ import array_api_compat
 import numpy as np
 import pytest
 
+from abilities import Ability
 from arrayrnn._blocks import blocks
 from arrayrnn._masking import ALL, NONE, SAME, SOME, Donor, Mask
 from arrayrnn._tree import Nest
@@ -72,6 +73,7 @@ def test_a_timestep_is_the_callers_nest(backend):
     assert [backend.numpy(x_t["a"]).tolist() for x_t in timesteps] == [[2, 2]] * 3
 
 
+@pytest.mark.needs(Ability.VALUES)
 @pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
 def test_kinds_come_in_the_order_of_the_timesteps(backend, go_backwards):
     mask = backend.array(np.asarray([[0, 0], [0, 1], [1, 1], [1, 0]], dtype=bool))
@@ -111,6 +113,7 @@ def test_the_masks_are_aligned_from_the_left(backend, rank, go_backwards):
         assert (backend.numpy(mask) == kept.reshape((2,) + (1,) * (rank - 1))).all()
 
 
+@pytest.mark.needs(Ability.VALUES)
 @pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
 def test_a_timestep_says_if_the_next_in_order_has_the_same_mask(backend, go_backwards):
     mask = np.asarray([[1, 1], [1, 1], [1, 0], [1, 0], [1, 0], [0, 1], [0, 0], [0, 0]], bool)
@@ -121,6 +124,7 @@ def test_a_timestep_says_if_the_next_in_order_has_the_same_mask(backend, go_back
     assert [*block.kinds] == (backwards if go_backwards else forwards)
 
 
+@pytest.mark.needs(Ability.VALUES)
 def test_a_run_of_the_same_mask_ends_with_its_block(backend):
     mask = np.broadcast_to(np.asarray([True, False]), (130, 2)).copy()
     x = backend.array(np.zeros((130, 2, 1)))

@@ -124,6 +124,11 @@ def an_array(backend: Backend, *shape: int, dtype: str | None = None) -> str:
 
 def first_note(backend: Backend, time: int) -> str:
     """Return what an exception in the first call tells of its timestep."""
+    if backend is Backend.DASK:
+        return (
+            "arrayrnn.rnn: while `step_function` was called on arrays of ones (zeros of integers) "
+            "of the shapes that a block will have, to learn the shape of its output."
+        )
     if backend.is_traced:
         return "arrayrnn.rnn: while tracing `step_function` for all timesteps."
     return note(0, time)

@@ -5,9 +5,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from abilities import Ability
 from arrayrnn import _host
 
 
+@pytest.mark.needs(Ability.VALUES)
 @pytest.mark.parametrize("dtype", ["uint8", "int32"])
 @pytest.mark.parametrize("values", [[0, 1, 2], [7], []], ids=str)
 def test_values_of_every_library_are_read(backend, xp, values, dtype):

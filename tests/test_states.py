@@ -39,7 +39,9 @@ def test_constants_of_any_kind_reach_every_call_unchanged(backend, masked):
     assert step.states
     for states in step.states:
         assert len(states) == 1 + len(constants)
-        assert all(s is c for s, c in zip(states[1:], constants, strict=True))
+        for given, constant in zip(states[1:], constants, strict=True):
+            # A nest may come as a copy, since there may be lazy arrays in it.
+            assert given is constant or (type(given) is dict and given == constant)
 
 
 @pytest.mark.parametrize("masked", [False, True])
