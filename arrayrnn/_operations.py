@@ -34,7 +34,7 @@ def unstack_of(xp: Namespace) -> Callable[[Any], Sequence[Array]]:
 
 def timesteps(xp: Namespace, time: Any, like: Array, *, device: Any) -> Array:
     """Return 0, 1, … `time` - 1; `like` is an array with so many in its first axis."""
-    if array_api_compat.is_ndonnx_namespace(xp):
+    if not isinstance(time, int) and array_api_compat.is_ndonnx_namespace(xp):
         time = like.dynamic_shape[0]  # known at run time
     return xp.arange(time, device=device)
 

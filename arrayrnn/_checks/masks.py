@@ -75,7 +75,7 @@ def length(value: Any, time: Any) -> int | None:
             raise TypeError("a bool is no length")
         number = index(value)
     # What a library raises for an array that is no integer, or whose value is not known now.
-    except (IndexError, RuntimeError, TypeError) as error:
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
         raise TypeError(
             f"`input_length` is {describe(value)}; expected an integer whose value is known, or "
             "one integer for each sample."
