@@ -22,7 +22,9 @@ class Ability(enum.Enum):
 
     CALLS = "calls of the step that are counted, or remember something"
     CLOSURES = "arrays of the library that the step closes over"
+    COMPLEX = "complex numbers"
     PROGRESS = "reports of progress"
+    UINT64 = "unsigned integers of 64 bits, masked"
     VALUES = "values of arrays, before results are computed"
 
     def __str__(self) -> str:

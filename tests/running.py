@@ -16,7 +16,7 @@ import optree
 import arrayrnn
 from backends import Backend
 
-__all__ = ["known_shapes", "on", "rnn"]
+__all__ = ["backend", "known_shapes", "on", "rnn"]
 
 # The arguments that hold arrays.
 _OF_ARRAYS = ("inputs", "initial_states", "mask", "constants", "input_length", "initial_output")
@@ -24,6 +24,11 @@ _BACKEND: ContextVar[Backend | None] = ContextVar("backend", default=None)
 _SHAPES_ARE_KNOWN: ContextVar[bool] = ContextVar("shapes are known", default=False)
 
 Program = Callable[[Sequence[Any]], list[Any]]
+
+
+def backend() -> Backend | None:
+    """Return what `rnn` runs on."""
+    return _BACKEND.get()
 
 
 @contextmanager
@@ -44,8 +49,8 @@ def known_shapes() -> Iterator[None]:
 
 def rnn(*positional: Any, **options: Any) -> Any:
     """Call `arrayrnn.rnn` on concrete or lazy arrays, or trace it and run the program."""
-    backend = _BACKEND.get()
-    if backend not in (Backend.JAX_JIT, Backend.ONNX):
+    own_backend = backend()
+    if own_backend not in (Backend.JAX_JIT, Backend.ONNX):
         return arrayrnn.rnn(*positional, **options)
     call = inspect.signature(arrayrnn.rnn).bind(*positional, **options).arguments
     given = {name: call[name] for name in _OF_ARRAYS if name in call}
@@ -53,7 +58,7 @@ def rnn(*positional: Any, **options: Any) -> Any:
     def is_own(leaf: Any) -> bool:
         return (
             array_api_compat.is_array_api_obj(leaf)
-            and array_api_compat.array_namespace(leaf) is backend.xp
+            and array_api_compat.array_namespace(leaf) is own_backend.xp
         )
 
     def holds_none(tree: Any) -> bool:  # and stays the very object that it is
@@ -75,7 +80,7 @@ def rnn(*positional: Any, **options: Any) -> Any:
         return results
 
     arrays = [leaves[k] for k in own]
-    if backend is Backend.JAX_JIT:
+    if own_backend is Backend.JAX_JIT:
         results = _jitted(program, arrays)
     else:
         names = [str(accessors[k][0].entry) for k in own]
@@ -122,7 +127,8 @@ def _shapes(call: dict[str, Any], names: Sequence[str], arrays: Sequence[Any]) -
     """Return the shapes to trace for: samples and time are open, features are known."""
     open_time = call.get("unroll") is not True
     at_time = 0 if call.get("time_major") else 1
-    numbers = {a.shape[1 - at_time] for a, n in zip(arrays, names, strict=True) if n == "inputs"}
+    inputs = [a for a, name in zip(arrays, names, strict=True) if name == "inputs" and a.ndim > 1]
+    numbers = {a.shape[1 - at_time] for a in inputs}
 
     def shape(k: int, name: str, array: Any) -> tuple[int | str, ...]:
         shape: list[int | str] = list(array.shape)

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
+from abilities import Ability
 from backends import assert_same
 from oracle import Recorder, draw, halving, recurrence
 from running import rnn
 
 STANDARD = [
-    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-    *("float32", "float64", "complex64", "complex128"),
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float32", "float64"),
+    pytest.param("uint64", marks=pytest.mark.needs(Ability.UINT64)),
+    pytest.param("complex64", marks=pytest.mark.needs(Ability.COMPLEX)),
+    pytest.param("complex128", marks=pytest.mark.needs(Ability.COMPLEX)),
 ]
 KEEP = np.array([[0, 1, 1, 0], [1, 0, 1, 1]], dtype=bool)
 
