@@ -1,6 +1,6 @@
-"""`rnn` as the tests call it: as it is, or traced by the library of the backend under test.
+"""`rnn` and `scan` as the tests call them: as they are, or traced by the library under test.
 
-Traced means that the arrays among the arguments have no values while `rnn` runs, and that what is
+Traced means that the arrays among the arguments have no values while they run, and that what is
 compared comes out of the program that was traced.
 """
 
@@ -16,10 +16,20 @@ import optree
 import arrayrnn
 from backends import Backend
 
-__all__ = ["backend", "known_shapes", "on", "rnn"]
+__all__ = ["backend", "known_shapes", "on", "rnn", "scan"]
 
 # The arguments that hold arrays.
-_OF_ARRAYS = ("inputs", "initial_states", "mask", "constants", "input_length", "initial_output")
+_OF_ARRAYS = {
+    arrayrnn.rnn: (
+        "inputs",
+        "initial_states",
+        "mask",
+        "constants",
+        "input_length",
+        "initial_output",
+    ),
+    arrayrnn.scan: ("init", "xs"),
+}
 _BACKEND: ContextVar[Backend | None] = ContextVar("backend", default=None)
 _SHAPES_ARE_KNOWN: ContextVar[bool] = ContextVar("shapes are known", default=False)
 
@@ -49,11 +59,20 @@ def known_shapes() -> Iterator[None]:
 
 def rnn(*positional: Any, **options: Any) -> Any:
     """Call `arrayrnn.rnn` on concrete or lazy arrays, or trace it and run the program."""
+    return _run(arrayrnn.rnn, positional, options)
+
+
+def scan(*positional: Any, **options: Any) -> Any:
+    """Call `arrayrnn.scan` like `rnn`."""
+    return _run(arrayrnn.scan, positional, options)
+
+
+def _run(function: Callable[..., Any], positional: tuple[Any, ...], options: dict[str, Any]) -> Any:
     own_backend = backend()
     if own_backend not in (Backend.JAX_JIT, Backend.ONNX):
-        return arrayrnn.rnn(*positional, **options)
-    call = inspect.signature(arrayrnn.rnn).bind(*positional, **options).arguments
-    given = {name: call[name] for name in _OF_ARRAYS if name in call}
+        return function(*positional, **options)
+    call = inspect.signature(function).bind(*positional, **options).arguments
+    given = {name: call[name] for name in _OF_ARRAYS[function] if name in call}
 
     def is_own(leaf: Any) -> bool:
         return (
@@ -75,7 +94,7 @@ def rnn(*positional: Any, **options: Any) -> Any:
         arguments = list(leaves)
         for k, array in zip(own, traced, strict=True):
             arguments[k] = array
-        results = arrayrnn.rnn(**call | optree.tree_unflatten(spec, arguments))
+        results = function(**call | optree.tree_unflatten(spec, arguments))
         results, structure = optree.tree_flatten(results)
         return results
 
@@ -126,13 +145,20 @@ def _exported(program: Program, arrays: Sequence[Any], shapes: Sequence[Any]) ->
 def _shapes(call: dict[str, Any], names: Sequence[str], arrays: Sequence[Any]) -> list[Any]:
     """Return the shapes to trace for: samples and time are open, features are known."""
     open_time = call.get("unroll") is not True
+    if _SHAPES_ARE_KNOWN.get():
+        return [array.shape for array in arrays]
+    if "init" in call:
+        return [
+            (f"time {k}", *a.shape[1:]) if name == "xs" and open_time else a.shape
+            for k, (name, a) in enumerate(zip(names, arrays, strict=True))
+        ]
     at_time = 0 if call.get("time_major") else 1
     inputs = [a for a, name in zip(arrays, names, strict=True) if name == "inputs" and a.ndim > 1]
     numbers = {a.shape[1 - at_time] for a in inputs}
 
     def shape(k: int, name: str, array: Any) -> tuple[int | str, ...]:
         shape: list[int | str] = list(array.shape)
-        if _SHAPES_ARE_KNOWN.get() or name == "constants":
+        if name == "constants":
             return tuple(shape)
         over_time = name in ("inputs", "mask")
         at_samples = 1 - at_time if over_time else 0
