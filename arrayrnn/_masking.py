@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import array_api_compat
 
 from arrayrnn import _host
-from arrayrnn._axes import align, is_fixed, swap_time_and_samples
+from arrayrnn._axes import align, is_fixed, is_open, swap_time_and_samples
 from arrayrnn._checks import masks, wording
 from arrayrnn._operations import first_true, row_at, timesteps
 from arrayrnn._typing import Array, Namespace
@@ -104,7 +104,7 @@ class Donor(NamedTuple):
     def for_each_sample(self, xp: Namespace, samples: Any) -> "Donor":
         """Return as many rows as samples: selecting from what needs no broadcasting is faster."""
         leaves = [*self.inputs, *self.states]
-        if is_fixed(samples) and samples:
+        if not is_open(samples) and samples:
             device = array_api_compat.device(leaves[0])
             first = xp.zeros_like(xp.arange(samples, device=device))
             leaves = [xp.take(leaf, first, axis=0) for leaf in leaves]
