@@ -32,7 +32,7 @@ def unstack_of(xp: Namespace) -> Callable[[Any], Sequence[Array]]:
     return partial(xp.unstack, axis=0)
 
 
-def timesteps(xp: Namespace, time: Any, like: Array, *, device: Any) -> Array:
+def timesteps(xp: Namespace, time: Any, like: Any, *, device: Any) -> Array:
     """Return 0, 1, … `time` - 1; `like` is an array with so many in its first axis."""
     if not isinstance(time, int) and array_api_compat.is_ndonnx_namespace(xp):
         time = like.dynamic_shape[0]  # known at run time
@@ -59,7 +59,7 @@ def first_true(xp: Namespace, flags: Array, *, from_the_end: bool = False) -> Ar
     return xp.min(xp.where(flags, index, index[-1:]), axis=0, keepdims=True)
 
 
-def row_at(xp: Namespace, array: Array, index: Array) -> Array:
+def row_at(xp: Namespace, array: Any, index: Any) -> Array:
     """Return ``array[index[0] : index[0] + 1]``; `index` is within the first axis."""
     if array_api_compat.is_jax_namespace(xp):
         # `take` looks for an index that is out of bounds, which costs compilation.

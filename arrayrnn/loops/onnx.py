@@ -43,8 +43,8 @@ def loop(problem: Problem) -> Result:
     carry = _settled(problem.states, state_sizes)
     if carries_output:
         carry += _settled(initial, sizes)
-    inputs = [x.unwrap_spox() for x in problem.inputs]
-    keep = None if mask is None else mask.keep.unwrap_spox()
+    inputs = [*map(_variable, problem.inputs)]
+    keep = None if mask is None else _variable(mask.keep)
     time = op.shape(inputs[0], start=0, end=1) if inputs else _integers(problem.time)
     at_end = op.sub(op.squeeze(time), op.const(np.int64(1)))
 
@@ -54,7 +54,7 @@ def loop(problem: Problem) -> Result:
             t = op.sub(at_end, t)
         arrays = [*map(ndonnx.asarray, carry)]
         states, previous = arrays[: len(state_sizes)], arrays[len(state_sizes) :]
-        output, states = body.timestep(
+        output, new_states = body.timestep(
             [_at(x, t) for x in inputs],
             None if keep is None else _at(keep, t),
             donor,
@@ -62,14 +62,15 @@ def loop(problem: Problem) -> Result:
             previous or initial,
         )
         shown = _settled(output, sizes)
-        result = [go_on, *_settled(states, state_sizes)]
+        result = [go_on, *_settled(new_states, state_sizes)]
         return result + shown * (carries_output + problem.all_outputs)
 
-    constants = filter(array_api_compat.is_ndonnx_array, optree.tree_leaves(problem.constants))
-    needed = [v for x in constants for v in optree.tree_leaves(x.disassemble())]
+    constants: list[Any] = optree.tree_leaves(problem.constants)  # type: ignore[arg-type]
+    own = filter(array_api_compat.is_ndonnx_array, constants)
+    needed = [v for x in own for v in optree.tree_leaves(x.disassemble())]
     needed += inputs if keep is None else [*inputs, keep]
     if donor is not None:
-        needed += [x.unwrap_spox() for x in (*donor.inputs, *donor.states)]
+        needed += map(_variable, (*donor.inputs, *donor.states))
     once = op.const(np.asarray([True]))
     results = [*op.loop(_after(time, needed), once, carry, body=timestep)]
 
@@ -123,6 +124,10 @@ def _zeros_like(leaves: Sequence[Any], mask: Mask | None) -> list[Any]:
     return zeros
 
 
+def _variable(array: Any) -> Any:
+    return array.unwrap_spox()
+
+
 def _at(variable: Any, t: Any) -> Any:
     return ndonnx.asarray(op.gather(variable, t, axis=0))
 
@@ -141,7 +146,7 @@ def _settled(values: Sequence[Any], sizes: Sequence[Sizes]) -> list[Any]:
     What is carried has to have the same type before and after a timestep, down to the names of its
     sizes, or spox forgets all that is known of it.
     """
-    variables = [v if isinstance(v, _Var) else v.unwrap_spox() for v in values]
+    variables = [v if isinstance(v, _Var) else _variable(v) for v in values]
     return [_settle(v, own) for v, own in zip(variables, sizes, strict=True)]
 
 
