@@ -20,8 +20,8 @@ from running import rnn
 EXAMPLES = {
     "jax": 5,
     "jax:jit": 12,
-    "dask": 25,
-    "onnx": 25,
+    "dask": 12,
+    "onnx": 4,
     "dpnp": 12,
     "cupy": 25,
     "torch:cpu": 100,
