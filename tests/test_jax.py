@@ -436,6 +436,21 @@ def test_exporting_leaves_samples_and_time_open(backend, options):
         assert_same(backend, exported.call(*given), jax.tree.map(np.asarray, run(*given)))
 
 
+def test_an_unrolled_run_leaves_samples_open(backend):
+    from jax import export
+
+    (samples,) = export.symbolic_shape("samples")
+    shapes = ((samples, 70, 2), "float64"), ((samples, 70), bool)
+    arguments = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
+
+    def run(x, mask):
+        return rnn(decaying, x, [jnp.ones((x.shape[0], 2))], mask=mask, unroll=True)
+
+    exported = export.export(jax.jit(run))(*arguments)
+    x, mask = normal(3, 70, 2), normal(3, 70) > 0
+    assert_same(backend, exported.call(x, mask), jax.tree.map(np.asarray, run(x, mask)))
+
+
 def test_an_unknown_number_of_timesteps_cannot_be_unrolled():
     from jax import export
 
