@@ -105,8 +105,16 @@ def _plain(arrays: Sequence[Any], paths: Paths, came: str) -> None:
 def _output_of(problem: Problem) -> tuple[Any, Sequence[Any]]:
     """Return the nest and leaves of the output for arguments that stay out of the graph."""
     body = Body(problem)
-    x_t = [ndonnx.argument(shape=_sizes(x)[1:], dtype=x.dtype) for x in problem.inputs]
-    states = [ndonnx.argument(shape=_sizes(s), dtype=s.dtype) for s in problem.states]
+    samples = None if problem.mask is None else problem.mask.keep.shape[1]
+
+    def argument(array: Any, sizes: Sizes) -> Any:
+        # What is selected under a mask of known samples knows them, in the loop's body as well.
+        if sizes[:1] == (None,):
+            sizes = (samples, *sizes[1:])
+        return ndonnx.argument(shape=sizes, dtype=array.dtype)
+
+    x_t = [argument(x, _sizes(x)[1:]) for x in problem.inputs]
+    states = [argument(s, _sizes(s)) for s in problem.states]
     output, _ = body.timestep(x_t, None, None, states, ())
     return body.output, output
 
