@@ -23,6 +23,7 @@ class Ability(enum.Enum):
     CALLS = "calls of the step that are counted, or remember something"
     CLOSURES = "arrays of the library that the step closes over"
     COMPLEX = "complex numbers"
+    FEEDBACK = "results that decide, in Python, on what is computed next"
     PROGRESS = "reports of progress"
     UINT64 = "unsigned integers of 64 bits, masked"
     VALUES = "values of arrays, before results are computed"

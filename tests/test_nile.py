@@ -12,6 +12,7 @@ import pytest
 from array_api_compat import array_namespace, device
 
 import running
+from abilities import Ability
 
 SCRIPT = Path(__file__).parent.parent / "docs" / "examples" / "nile.py"
 FLOWS = np.loadtxt(SCRIPT.with_suffix(".csv"), delimiter=",", skiprows=1)[:, 1]
@@ -69,6 +70,7 @@ def test_without_options_the_script_needs_none_of_the_optional_packages(stub):
     assert_as_published(done.stdout)
 
 
+@pytest.mark.needs(Ability.FEEDBACK)
 def test_every_library_prints_the_same_figures(nile, backend, capsys):
     nile.main([])
     expected = capsys.readouterr().out
@@ -77,6 +79,7 @@ def test_every_library_prints_the_same_figures(nile, backend, capsys):
     assert capsys.readouterr().out == expected.replace("numpy", backend.library)
 
 
+@pytest.mark.needs(Ability.FEEDBACK)
 def test_the_option_chooses_the_library(nile, backend):
     chosen = nile.to_backend([1120.0, 1160.0], backend.library)
     assert array_namespace(chosen) is backend.xp

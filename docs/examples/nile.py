@@ -30,7 +30,8 @@ from arrayrnn import rnn
 
 Array = Any  # of any library that implements the array API standard
 
-BACKENDS = ("numpy", "torch", "jax", "cupy", "dpnp", "strict")
+BACKENDS = ("numpy", "torch", "jax", "dask", "cupy", "dpnp", "strict")
+MODULES = {"dask": "dask.array", "jax": "jax.numpy", "strict": "array_api_strict"}
 PUBLISHED = {"irregular variance": 15099.0, "level variance": 1469.1, "log-likelihood": -632.5377}
 # Next to nothing is known of the level before the first flow. Fulton's figure belongs to this
 # variance; the book's have an infinite one, which moves the result to 15098.5, 1469.2, -632.5456.
@@ -94,7 +95,7 @@ def to_backend(values: list[float], backend: str) -> Array:
     try:
         if backend == "jax":
             import_module("jax").config.update("jax_enable_x64", True)
-        xp = import_module({"jax": "jax.numpy", "strict": "array_api_strict"}.get(backend, backend))
+        xp = import_module(MODULES.get(backend, backend))
         return xp.asarray(values, dtype=xp.float64)
     except Exception as error:  # not installed, no driver, no device: every library has its own
         reason = (str(error).strip() or repr(error)).splitlines()[0]
