@@ -113,8 +113,8 @@ def _output_of(problem: Problem) -> tuple[Any, Sequence[Any]]:
             sizes = (samples, *sizes[1:])
         return ndonnx.argument(shape=sizes, dtype=array.dtype)
 
-    x_t = [argument(x, _sizes(x)[1:]) for x in problem.inputs]
-    states = [argument(s, _sizes(s)) for s in problem.states]
+    x_t = [argument(x, x.shape[1:]) for x in problem.inputs]
+    states = [argument(s, s.shape) for s in problem.states]
     output, _ = body.timestep(x_t, None, None, states, ())
     return body.output, output
 
@@ -125,7 +125,7 @@ def _zeros_like(leaves: Sequence[Any], mask: Mask | None) -> list[Any]:
     samples = None if mask is None else mask.keep.shape[1]
     zeros = []
     for leaf in leaves:
-        shape = [1 if n is None else n for n in _sizes(leaf)]
+        shape = [1 if n is None else n for n in leaf.shape]
         if leaf.shape[:1] == (None,) and samples is not None:
             shape[0] = samples
         zeros.append(ndonnx.asarray(op.const(np.zeros(shape, leaf.dtype.unwrap_numpy()))))
@@ -145,7 +145,8 @@ def _integers(*values: int) -> Any:
 
 
 def _sizes(array: Any) -> Sizes:
-    return tuple(array.shape)
+    # What is known to be empty counts as open: to a reshape, 0 means as it is.
+    return tuple(n or None for n in array.shape)
 
 
 def _settled(values: Sequence[Any], sizes: Sequence[Sizes]) -> list[Any]:
@@ -170,7 +171,7 @@ def _settle(variable: Any, sizes: Sizes) -> Any:
     ):
         variable = _without_sizes(variable)
     if any(size is not None for size in sizes):
-        # 0 leaves a length as it is.
+        # 0: as it is.
         variable = op.reshape(variable, _integers(*(size or 0 for size in sizes)))
     return variable
 
