@@ -78,7 +78,9 @@ def tests(session: nox.Session, backend: str) -> None:
         "torch": ["torch:cpu"] if gpu_missing else ["torch:cpu", "torch:cuda"],
     }
     for name in names.get(backend, [backend]):
-        session.run("pytest", "--backend", name, *session.posargs)
+        # Tracing takes longer than all else.
+        side_by_side = ["-n", "auto"] if name in {"jax:jit", "dask", "onnx"} else []
+        session.run("pytest", "--backend", name, *side_by_side, *session.posargs)
     if backend == "torch" and gpu_missing:
         session.warn(f"torch:cuda skipped: {gpu_missing}")
     if backend == "numpy" and not session.posargs:

@@ -134,6 +134,6 @@ def _is_small(timesteps: Array) -> bool:
     if any(map(is_open, timesteps.shape)):
         return False
     try:
-        return bool(prod(timesteps.shape[1:]) <= _WORTH_PACKING)
+        return bool(0 < prod(timesteps.shape[1:]) <= _WORTH_PACKING)
     except Exception:  # what a library raises for symbols that stand for any length
         return False

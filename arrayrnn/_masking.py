@@ -92,12 +92,15 @@ class Donor(NamedTuple):
             unmasked = kinds.nonzero()[0]
             at = int(unmasked[-1 if go_backwards else 0]) if unmasked.size else 0
             keep_t, *inputs_t = (x[at, ...] for x in (keep, *inputs))
-        s = first_true(xp, keep_t)
+        s, device = first_true(xp, keep_t), array_api_compat.device(keep)
         exists = row_at(xp, keep_t, s)
 
+        def zero(x: Array) -> Array:
+            # Not `zeros_like`, by which ndonnx would no longer know the features.
+            return xp.zeros((1,) * x.ndim, dtype=x.dtype, device=device)
+
         def rows(arrays: Sequence[Array]) -> list[Array]:
-            found = [row_at(xp, x, s) for x in arrays]
-            return [xp.where(align(xp, exists, x.ndim), x, xp.zeros_like(x)) for x in found]
+            return [xp.where(align(xp, exists, x.ndim), row_at(xp, x, s), zero(x)) for x in arrays]
 
         return cls(rows(inputs_t), rows(states))
 

@@ -67,10 +67,7 @@ def row_at(xp: Namespace, array: Any, index: Any) -> Array:
 
         return jax.lax.dynamic_slice_in_dim(array, index[0], 1)
     if array_api_compat.is_ndonnx_namespace(xp):
-        # `take` fails at run time if there are no rows.
-        import numpy as np
-        import spox.opset.ai.onnx.v21 as op
+        from arrayrnn import _onnx
 
-        start, axis = index.unwrap_spox(), op.const(np.asarray([0]))
-        return xp.asarray(op.slice(array.unwrap_spox(), start, (index + 1).unwrap_spox(), axis))
+        return xp.asarray(_onnx.row_at(array, index))
     return xp.take(array, index, axis=0)

@@ -12,7 +12,14 @@ import arrayrnn
 PACKAGE = Path(arrayrnn.__file__).parent
 LIBRARIES = {"cupy", "dask", "dpnp", "jax", "ndonnx", "numpy", "spox", "tensorflow", "torch"}
 # The files that are about libraries.
-NAMING = {"_host.py", "_operations.py", "loops/dask.py", "loops/jax.py", "loops/onnx.py"}
+NAMING = {
+    "_host.py",
+    "_onnx.py",
+    "_operations.py",
+    "loops/dask.py",
+    "loops/jax.py",
+    "loops/onnx.py",
+}
 
 
 def test_the_public_names():

@@ -172,27 +172,28 @@ ANYTHING = object()  # a constant that only its identity is known of
 def _digits(xp: Any, tree: Any) -> Any:
     total = 0
     for x in optree.tree_leaves(tree):
-        size = math.prod(x.shape[1:])
+        features = x.shape[1:]
         dtype = x.dtype if xp.isdtype(x.dtype, "real floating") else xp.int32
-        flat = xp.astype(xp.reshape(x, (x.shape[0], size)), dtype)
-        weights = xp.arange(1, size + 1, dtype=dtype, device=array_api_compat.device(x))
-        digit = xp.sum(flat * weights, axis=1, dtype=dtype) % 7
-        total = total + xp.astype(digit, xp.int32)
+        device = array_api_compat.device(x)
+        weights = xp.arange(1, math.prod(features) + 1, dtype=dtype, device=device)
+        digit = xp.astype(x, dtype) * xp.reshape(weights, (1, *features))
+        for _ in features:
+            digit = xp.sum(digit, axis=-1, dtype=dtype)
+        total = total + xp.astype(digit % 7, xp.int32)
     return total % 7
 
 
 def _next(xp: Any, old: Any, total: Any) -> Any:
-    total = xp.reshape(total, (old.shape[0], *(1,) * (old.ndim - 1)))
+    total = total[(..., *(None,) * (old.ndim - 1))]
     if xp.isdtype(old.dtype, "bool"):
         return xp.logical_and(total % 2 == 1, xp.logical_not(old))
     return (3 * old + xp.astype(total, old.dtype)) % 7
 
 
 def _shown(xp: Any, leaf: Leaf, total: Any) -> Any:
-    ones = (1,) * len(leaf.features)
     size = math.prod(leaf.features)
     numbers = xp.arange(size, dtype=xp.int32, device=array_api_compat.device(total))
-    shown = xp.reshape(total, (total.shape[0], *ones)) + xp.reshape(numbers, (1, *leaf.features))
+    shown = total[(..., *(None,) * len(leaf.features))] + xp.reshape(numbers, (1, *leaf.features))
     return shown % 2 == 1 if leaf.dtype == "bool" else xp.astype(shown % 7, getattr(xp, leaf.dtype))
 
 

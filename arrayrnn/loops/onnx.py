@@ -13,13 +13,12 @@ import spox.opset.ai.onnx.v21 as op
 from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._checks.wording import describe
 from arrayrnn._masking import Donor, Mask
+from arrayrnn._onnx import Sizes, integers, settle
 from arrayrnn._problem import Problem, Result
 from arrayrnn._step import Body
 from arrayrnn._tree import Paths
 
 __all__ = ["loop"]
-
-Sizes = tuple[int | None, ...]
 
 
 def loop(problem: Problem) -> Result:
@@ -45,7 +44,7 @@ def loop(problem: Problem) -> Result:
         carry += _settled(initial, sizes)
     inputs = [*map(_variable, problem.inputs)]
     keep = None if mask is None else _variable(mask.keep)
-    time = op.shape(inputs[0], start=0, end=1) if inputs else _integers(problem.time)
+    time = op.shape(inputs[0], start=0, end=1) if inputs else integers(problem.time)
     at_end = op.sub(op.squeeze(time), op.const(np.int64(1)))
 
     def timestep(i: Any, go_on: Any, *carry: Any) -> list[Any]:
@@ -140,13 +139,8 @@ def _at(variable: Any, t: Any) -> Any:
     return ndonnx.asarray(op.gather(variable, t, axis=0))
 
 
-def _integers(*values: int) -> Any:
-    return op.const(np.asarray(values, dtype=np.int64))
-
-
 def _sizes(array: Any) -> Sizes:
-    # What is known to be empty counts as open: to a reshape, 0 means as it is.
-    return tuple(n or None for n in array.shape)
+    return tuple(array.shape)
 
 
 def _settled(values: Sequence[Any], sizes: Sequence[Sizes]) -> list[Any]:
@@ -156,38 +150,10 @@ def _settled(values: Sequence[Any], sizes: Sequence[Sizes]) -> list[Any]:
     sizes, or spox forgets all that is known of it.
     """
     variables = [v if isinstance(v, _Var) else _variable(v) for v in values]
-    return [_settle(v, own) for v, own in zip(variables, sizes, strict=True)]
+    return [settle(v, own) for v, own in zip(variables, sizes, strict=True)]
 
 
-_Var = type(_integers(0))
-
-
-def _settle(variable: Any, sizes: Sizes) -> Any:
-    own = variable.unwrap_tensor().shape
-    if own == sizes:
-        return variable
-    if own is None or any(
-        n is not None and size is None for n, size in zip(own, sizes, strict=True)
-    ):
-        variable = _without_sizes(variable)
-    if any(size is not None for size in sizes):
-        # 0: as it is.
-        variable = op.reshape(variable, _integers(*(size or 0 for size in sizes)))
-    return variable
-
-
-def _without_sizes(variable: Any) -> Any:
-    variable = op.reshape(variable, op.shape(variable))
-    kind = variable.unwrap_tensor()
-    if any(size is not None for size in kind.shape):
-        # Its values are known, so that its shape is again. A branch hides them.
-        other = np.zeros([0 if size is None or size else 1 for size in kind.shape], kind.dtype)
-        (variable,) = op.if_(
-            op.const(np.asarray(True)),
-            then_branch=lambda: [variable],
-            else_branch=lambda: [op.const(other)],
-        )
-    return variable
+_Var = type(integers(0))
 
 
 def _after(count: Any, variables: Sequence[Any]) -> Any:
@@ -196,5 +162,5 @@ def _after(count: Any, variables: Sequence[Any]) -> Any:
     What only the body of a loop uses, spox computes in it: at every timestep anew.
     """
     for variable in variables:
-        count = op.add(count, op.mul(op.size(variable), _integers(0)))
+        count = op.add(count, op.mul(op.size(variable), integers(0)))
     return count
