@@ -5,6 +5,7 @@ One of the few files that name array libraries.
 
 from typing import Any
 
+import ndonnx
 import numpy as np
 import spox.opset.ai.onnx.v21 as op
 
@@ -57,4 +58,5 @@ def row_at(array: Any, index: Any) -> Any:
     """
     start, stop = index.unwrap_spox(), (index + 1).unwrap_spox()
     row = op.slice(array.unwrap_spox(), start, stop, integers(0))
-    return settle(row, (None, *array.shape[1:]))
+    rows = ndonnx.asarray(row).shape[0]
+    return settle(row, (rows, *array.shape[1:]))

@@ -83,7 +83,7 @@ def _result(problem: Problem, body: Body, outputs: Any, states: tuple[Any, ...])
 def _join(xp: Namespace, timesteps: Sequence[Array], axis: int) -> Array:
     """Stack timesteps along `axis` (0 or 1), without `stack`'s indexing of each of them."""
     shape = timesteps[0].shape
-    if any(map(is_open, shape)):
+    if any(is_open(n) or n == 0 for n in shape):
         return xp.stack(timesteps, axis=axis)
     if not shape:
         timesteps = [xp.reshape(y, (1,)) for y in timesteps]
