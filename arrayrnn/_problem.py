@@ -39,6 +39,13 @@ class Problem:
     samplewise: bool = False
     progress: bool | Callable[[int, int], object] | None = None
 
+    def find_donor(self) -> Donor | None:
+        """Return the donor of the run, its own or that of the run that it continues."""
+        if self.mask is None or self.donor is not None:
+            return self.donor
+        backwards = self.go_backwards
+        return Donor.of(self.xp, self.mask, self.inputs, self.states, go_backwards=backwards)
+
 
 @dataclass(frozen=True, slots=True)
 class Result:

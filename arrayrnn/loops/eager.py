@@ -9,7 +9,7 @@ from typing import Any
 from arrayrnn._axes import is_open, swap_time_and_samples
 from arrayrnn._blocks import blocks
 from arrayrnn._checks import results
-from arrayrnn._masking import ALL, NONE, SAME, Donor
+from arrayrnn._masking import ALL, NONE, SAME
 from arrayrnn._problem import Problem, Result
 from arrayrnn._progress import reporting
 from arrayrnn._step import Body
@@ -33,13 +33,12 @@ def loop(problem: Problem) -> Result:
 
 def _iterate(problem: Problem, body: Body, append: Callable[[Any], object]) -> tuple[Any, ...]:
     """Append the output of each timestep, None before the first call; return the last states."""
-    xp, mask, donor, backwards = problem.xp, problem.mask, problem.donor, problem.go_backwards
-    if mask is not None:
+    xp, mask, backwards = problem.xp, problem.mask, problem.go_backwards
+    donor = problem.find_donor()
+    if mask is not None and donor is not None:
+        donor = donor.for_each_sample(xp, mask.keep.shape[1])
         if not body.started:
             mask = mask.with_one_call(go_backwards=backwards)
-        if donor is None:
-            donor = Donor.of(xp, mask, problem.inputs, problem.states, go_backwards=backwards)
-        donor = donor.for_each_sample(xp, mask.keep.shape[1])
     states: tuple[Any, ...] = problem.state_nest.build(problem.states)
     output, whole, rest = body.initial, body.whole, body.rest
     for block in blocks(

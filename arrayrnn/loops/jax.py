@@ -10,13 +10,12 @@ from typing import Any
 import jax
 import optree
 
-from arrayrnn._axes import swap_time_and_samples
-from arrayrnn._masking import Donor
 from arrayrnn._problem import Problem, Result
 from arrayrnn._step import Body
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array
 from arrayrnn.loops import eager
+from arrayrnn.loops.symbolic import carries_output, result
 
 __all__ = ["loop"]
 
@@ -35,10 +34,10 @@ def loop(problem: Problem) -> Result:
         return _scan(problem)
 
     def step(x_t: Any, states: tuple[Any, ...]) -> Any:
-        result = problem.step_function(x_t, states)
-        if _traced(result):
+        returned = problem.step_function(x_t, states)
+        if _traced(returned):
             raise _TracedError
-        return result
+        return returned
 
     try:
         return eager.loop(replace(problem, step_function=step))
@@ -51,43 +50,26 @@ def _traced(tree: Any) -> bool:
 
 
 def _scan(problem: Problem) -> Result:
-    xp, mask, donor = problem.xp, problem.mask, problem.donor
-    if mask is not None and donor is None:
-        donor = Donor.of(
-            xp, mask, problem.inputs, problem.states, go_backwards=problem.go_backwards
-        )
+    mask, donor, carries = problem.mask, problem.find_donor(), carries_output(problem)
     body = Body(replace(problem, output_like=_output_like(problem)))
     initial = body.output.leaves(body.initial)
-    carries_output = not problem.all_outputs or (
-        mask is not None and not problem.zero_output_for_mask
-    )
 
     def step(carry: tuple[Leaves, Leaves], x: Any) -> tuple[tuple[Leaves, Leaves], Leaves]:
         (states, previous), (x_t, keep) = carry, x
         output, states = body.timestep(x_t, keep, donor, states, previous or initial)
-        carry = ([*states], [*output] if carries_output else [])
+        carry = ([*states], [*output] if carries else [])
         return carry, [*output] if problem.all_outputs else []
 
     (states, last), outputs = jax.lax.scan(
         step,
-        ([*problem.states], [*initial] if carries_output else []),
+        ([*problem.states], [*initial] if carries else []),
         ([*problem.inputs], None if mask is None else mask.keep),
         length=None if problem.inputs else problem.time,  # a symbolic one is refused here
         reverse=problem.go_backwards,
         unroll=int(problem.unroll) or 1,
     )
     # A reversed scan keeps its outputs at the timesteps of the inputs.
-    at_last = 0 if problem.go_backwards else -1
-    if problem.all_outputs:
-        last = [leaf[at_last] for leaf in outputs]
-        if problem.go_backwards and not problem.in_input_order:
-            outputs = [xp.flip(leaf, axis=0) for leaf in outputs]
-        if problem.time_axis:
-            outputs = [swap_time_and_samples(xp, leaf) for leaf in outputs]
-    else:
-        outputs = [xp.expand_dims(leaf, axis=problem.time_axis) for leaf in last]
-    nest = body.output
-    return Result(nest.build(last), nest.build(outputs), problem.state_nest.build(states))
+    return result(problem, body.output, states, last, outputs, in_input_order=True)
 
 
 def _output_like(problem: Problem) -> tuple[Nest, Leaves]:

@@ -10,37 +10,32 @@ import numpy as np
 import optree
 import spox.opset.ai.onnx.v21 as op
 
-from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._checks.wording import describe
-from arrayrnn._masking import Donor, Mask
+from arrayrnn._masking import Mask
 from arrayrnn._onnx import Sizes, integers, settle
 from arrayrnn._problem import Problem, Result
 from arrayrnn._step import Body
 from arrayrnn._tree import Paths
+from arrayrnn.loops.symbolic import carries_output, result
 
 __all__ = ["loop"]
 
 
 def loop(problem: Problem) -> Result:
     """Build the loop, its body from two traces of the step."""
-    xp, caller, mask, donor = problem.xp, problem.caller, problem.mask, problem.donor
+    caller, mask, carries = problem.caller, problem.mask, carries_output(problem)
     _plain(problem.inputs, problem.input_nest.paths(caller.inputs), "`{}` is")
     state_paths = caller.state_paths(problem.state_nest, caller.initial_states)
     _plain(problem.states, state_paths, "`{}` is")
-    if mask is not None and donor is None:
-        backwards = problem.go_backwards
-        donor = Donor.of(xp, mask, problem.inputs, problem.states, go_backwards=backwards)
+    donor = problem.find_donor()
 
     nest, like = _output_of(problem)
     _plain(like, nest.paths(caller.output), f"`{caller.function}` returned `{{}}`,")
     sizes, state_sizes = [*map(_sizes, like)], [*map(_sizes, problem.states)]
     body = Body(replace(problem, output_like=(nest, _zeros_like(like, mask))))
     initial = nest.leaves(body.initial)
-    carries_output = not problem.all_outputs or (
-        mask is not None and not problem.zero_output_for_mask
-    )
     carry = _settled(problem.states, state_sizes)
-    if carries_output:
+    if carries:
         carry += _settled(initial, sizes)
     inputs = [*map(_variable, problem.inputs)]
     keep = None if mask is None else _variable(mask.keep)
@@ -61,8 +56,8 @@ def loop(problem: Problem) -> Result:
             previous or initial,
         )
         shown = _settled(output, sizes)
-        result = [go_on, *_settled(new_states, state_sizes)]
-        return result + shown * (carries_output + problem.all_outputs)
+        held = _settled(new_states, state_sizes)
+        return [go_on, *held] + shown * (carries + problem.all_outputs)
 
     constants: list[Any] = optree.tree_leaves(problem.constants)  # type: ignore[arg-type]
     own = filter(array_api_compat.is_ndonnx_array, constants)
@@ -73,20 +68,13 @@ def loop(problem: Problem) -> Result:
     once = op.const(np.asarray([True]))
     results = [*op.loop(_after(time, needed), once, carry, body=timestep)]
 
-    states = [*map(ndonnx.asarray, results[: len(state_sizes)])]
-    last = [*map(ndonnx.asarray, results[len(state_sizes) : len(carry)])]
-    if problem.all_outputs:
+    states, last = results[: len(state_sizes)], results[len(state_sizes) : len(carry)]
+    every = results[len(carry) :]
+    if every:
         steps = problem.time if isinstance(problem.time, int) else None
-        every = _settled(results[len(carry) :], [(steps, *own) for own in sizes])
-        outputs = [*map(ndonnx.asarray, every)]
-        last = last or [leaf[-1, ...] for leaf in outputs]
-        if problem.go_backwards and problem.in_input_order:
-            outputs = [xp.flip(leaf, axis=0) for leaf in outputs]
-        if problem.time_axis:
-            outputs = [swap_time_and_samples(xp, leaf) for leaf in outputs]
-    else:
-        outputs = [xp.expand_dims(leaf, axis=problem.time_axis) for leaf in last]
-    return Result(nest.build(last), nest.build(outputs), problem.state_nest.build(states))
+        every = _settled(every, [(steps, *own) for own in sizes])
+    arrays = [[*map(ndonnx.asarray, part)] for part in (states, last, every)]
+    return result(problem, nest, *arrays, in_input_order=False)
 
 
 def _plain(arrays: Sequence[Any], paths: Paths, came: str) -> None:
