@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-__all__ = ["add_note", "not_compiled"]
+__all__ = ["add_note", "is_compiling", "not_compiled"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -16,11 +16,12 @@ R = TypeVar("R")
 
 def add_note(error: Exception, note: str) -> None:
     """Add a note to `error`, if that is possible at this moment."""
-    if not _compiling():
+    if not is_compiling():
         error.add_note(note)
 
 
-def _compiling() -> bool:
+def is_compiling() -> bool:
+    """Tell whether ``torch.compile`` follows what runs."""
     torch = sys.modules.get("torch")
     return torch is not None and bool(torch.compiler.is_compiling())
 
@@ -36,7 +37,7 @@ def not_compiled(function: Callable[P, R]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         if "torch._dynamo" not in sys.modules:
             return function(*args, **kwargs)
-        if _compiling() and (args[6] if len(args) > 6 else kwargs.get("unroll")) is True:
+        if is_compiling() and (args[6] if len(args) > 6 else kwargs.get("unroll")) is True:
             try:
                 return function(*args, **kwargs)
             except Exception:

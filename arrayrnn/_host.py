@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import array_api_compat
 
+from arrayrnn._compilers import is_compiling
 from arrayrnn._typing import Namespace
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ def to_numpy(values: Any) -> "np.ndarray[Any, Any]":
 
 def undisguised(array: Any) -> Any:
     """Return a NumPy array as the tensor that Dynamo makes of it, where it does."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.compiler.is_compiling():
+    if is_compiling():
         import numpy as np
+        import torch
 
         # Dynamo's has no dtype to ask for, and cannot be told from an array of the host.
         return torch.as_tensor(array) if isinstance(array, np.ndarray) else array

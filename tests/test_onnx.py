@@ -404,6 +404,15 @@ def test_an_integer_length_cuts_a_mask_of_open_time(go_backwards):
     check(run, open_symbols(mask=symbol("N", "T", dtype="bool")), x=X, h=H, mask=MASK)
 
 
+def test_an_integer_length_beyond_the_timesteps_at_run_time_is_clamped():
+    def run(length):
+        return lambda x, h: rnn(decaying, x, [h], input_length=length)
+
+    model = Exported(run(3), **open_symbols())
+    assert_as_numpy(run(2), model, x=X[:, :2], h=H)
+    assert_as_numpy(run(3), model, x=X, h=H)
+
+
 # ------------------------------------------------------------------------------ shapes
 
 

@@ -71,7 +71,8 @@ def loop(problem: Problem) -> Result:
     states, last = results[: len(state_sizes)], results[len(state_sizes) : len(carry)]
     every = results[len(carry) :]
     if every:
-        steps = problem.time if isinstance(problem.time, int) else None
+        # Not `problem.time`: inputs of open time may have fewer than an integer `input_length`.
+        steps = problem.inputs[0].shape[0] if problem.inputs else problem.time
         every = _settled(every, [(steps, *own) for own in sizes])
     arrays = [[*map(ndonnx.asarray, part)] for part in (states, last, every)]
     return result(problem, nest, *arrays, in_input_order=False)
