@@ -1,18 +1,10 @@
-"""`rnn`: reads the arguments, hands a problem to a loop, returns what the caller expects."""
+"""`rnn`: the public function."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex
 
-import array_api_compat
-
-from arrayrnn._axes import swap_time_and_samples
-from arrayrnn._checks import arguments, masks
-from arrayrnn._checks.wording import RNN
 from arrayrnn._compilers import not_compiled
-from arrayrnn._masking import Mask, read_lengths, read_mask
-from arrayrnn._problem import Problem
-from arrayrnn._states import read_states
-from arrayrnn._tree import Nest
+from arrayrnn._reading import problem_of_rnn
 from arrayrnn._typing import Array, Input, Output, StepFunction
 from arrayrnn.loops import loop_for
 
@@ -134,61 +126,21 @@ def rnn(
     array([[2. , 5. , 5.5],
            [1. , 1. , 1. ]])
     """
-    arguments.step_function(step_function, RNN)
-    arguments.unroll(unroll)
-    arguments.progress(progress)
-    leaves, input_nest = Nest.of(inputs)
-    input_paths = input_nest.paths("inputs")
-    samples, time = arguments.inputs(inputs, leaves, input_paths, time_major=time_major)
-    xp = array_api_compat.array_namespace(leaves[0])
-    states, state_nest = read_states(xp, initial_states, leaves)
-    state_paths = state_nest.paths("initial_states")
-    first = (leaves[0], input_paths, 0)
-    arguments.placed_alike(xp, leaves, input_paths, first)
-    arguments.placed_alike(xp, states, state_paths, first)
-    if initial_output is not None:
-        before, before_nest = Nest.of(initial_output)
-        before_paths = before_nest.paths("initial_output")
-        arguments.placed_alike(xp, before, before_paths, first)
-    constants = arguments.constants(constants)
-    length = masks.length(input_length, time)
-
-    arrays = [x if time_major else swap_time_and_samples(xp, x) for x in leaves]
-    keep = None
-    if mask is not None:
-        masks.states_to_mask(state_nest)
-        keep = read_mask(xp, mask, samples, time, time_major=time_major)
-    elif input_length is not None and length is None:
-        keep = read_lengths(xp, input_length, samples, time, arrays[0])
-    if length is not None:
-        arrays = [x[:length, ...] for x in arrays]
-    whole_mask = None
-    if keep is not None:
-        masks.states_under_mask(states, state_paths, samples)
-        own_xp, kept = keep
-        kept = kept if length is None else kept[:length, ...]
-        device = array_api_compat.device(arrays[0])
-        whole_mask = Mask.of(xp, own_xp, kept, device, go_backwards=go_backwards)
-
-    problem = Problem(
-        xp=xp,
-        caller=RNN,
-        step_function=step_function,
-        inputs=arrays,
-        input_nest=input_nest,
-        time=time if length is None else length,
-        states=states,
-        state_nest=state_nest,
-        constants=constants,
-        mask=whole_mask,
-        initial_output=initial_output,
-        zero_output_for_mask=zero_output_for_mask,
-        go_backwards=go_backwards,
-        all_outputs=return_all_outputs,
-        time_axis=0 if time_major else 1,
-        unroll=unroll,
-        samplewise=samplewise,
-        progress=progress,
+    problem = problem_of_rnn(
+        step_function,
+        inputs,
+        initial_states,
+        go_backwards,
+        mask,
+        constants,
+        unroll,
+        input_length,
+        time_major,
+        zero_output_for_mask,
+        return_all_outputs,
+        initial_output,
+        samplewise,
+        progress,
     )
     result = loop_for(problem)(problem)
     return result.last_output, result.outputs, list(result.states)

@@ -3,14 +3,8 @@
 from collections.abc import Callable
 from typing import SupportsIndex, TypeVar
 
-import array_api_compat
-
-from arrayrnn._checks import arguments, results
-from arrayrnn._checks.wording import SCAN
 from arrayrnn._compilers import not_compiled
-from arrayrnn._problem import Problem
-from arrayrnn._states import from_python
-from arrayrnn._tree import Nest
+from arrayrnn._reading import problem_of_scan
 from arrayrnn.loops import loop_for
 
 __all__ = ["scan"]
@@ -103,47 +97,7 @@ def scan(
     >>> scan(year, 0.0, paid)[1]
     array([100.  , 205.  , 165.25])
     """
-    arguments.step_function(f, SCAN)
-    arguments.unroll(unroll)
-    leaves, nest = Nest.of(xs)
-    paths = nest.paths("xs")
-    time = arguments.xs(leaves, paths, length)
-    states, state_nest = Nest.of((init,))
-    state_paths = SCAN.state_paths(state_nest, "init")
-    init_arrays = [k for k, leaf in enumerate(states) if array_api_compat.is_array_api_obj(leaf)]
-    if leaves:
-        first = (leaves[0], paths, 0)
-    elif init_arrays:
-        first = (states[init_arrays[0]], state_paths, init_arrays[0])
-    else:
-        raise TypeError(
-            "`init` and `xs` hold no array; expected at least one, whose library runs the loop."
-        )
-    xp = array_api_compat.array_namespace(first[0])
-    models = [*leaves, *(states[k] for k in init_arrays)]
-    states = tuple(from_python(xp, leaf, models) for leaf in states)
-    arguments.placed_alike(xp, leaves, paths, first)
-    arguments.placed_alike(xp, states, state_paths, first)
-
-    def step(x: X, states: tuple[Carry]) -> tuple[Y, tuple[Carry]]:
-        result = f(states[0], x)
-        results.pair(result, SCAN)
-        carry, y = result
-        return y, (carry,)
-
-    problem = Problem(
-        xp=xp,
-        caller=SCAN,
-        step_function=step,
-        inputs=leaves,
-        input_nest=nest,
-        time=time,
-        states=states,
-        state_nest=state_nest,
-        go_backwards=reverse,
-        in_input_order=True,
-        unroll=unroll,
-    )
+    problem = problem_of_scan(f, init, xs, length, reverse, unroll)
     result = loop_for(problem)(problem)
     (carry,) = result.states
     return carry, result.outputs

@@ -1,0 +1,144 @@
+"""Reading the arguments of the public functions into a problem for the loops."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, SupportsIndex
+
+import array_api_compat
+
+from arrayrnn._axes import swap_time_and_samples
+from arrayrnn._checks import arguments, masks, results
+from arrayrnn._checks.wording import RNN, SCAN
+from arrayrnn._masking import Mask, read_lengths, read_mask
+from arrayrnn._problem import Problem
+from arrayrnn._states import from_python, read_states
+from arrayrnn._tree import Nest
+from arrayrnn._typing import Array, StepFunction
+
+__all__ = ["problem_of_rnn", "problem_of_scan"]
+
+
+def problem_of_rnn(
+    step_function: StepFunction[Any, Any],
+    inputs: Any,
+    initial_states: Sequence[Any] | Array,
+    go_backwards: bool,
+    mask: Any,
+    constants: Sequence[Any] | None,
+    unroll: bool | int,
+    input_length: SupportsIndex | Sequence[int] | Array | None,
+    time_major: bool,
+    zero_output_for_mask: bool,
+    return_all_outputs: bool,
+    initial_output: Any,
+    samplewise: bool,
+    progress: bool | Callable[[int, int], object] | None,
+) -> Problem:
+    """Check and read the arguments of `rnn`."""
+    arguments.step_function(step_function, RNN)
+    arguments.unroll(unroll)
+    arguments.progress(progress)
+    leaves, input_nest = Nest.of(inputs)
+    input_paths = input_nest.paths("inputs")
+    samples, time = arguments.inputs(inputs, leaves, input_paths, time_major=time_major)
+    xp = array_api_compat.array_namespace(leaves[0])
+    states, state_nest = read_states(xp, initial_states, leaves)
+    state_paths = state_nest.paths("initial_states")
+    first = (leaves[0], input_paths, 0)
+    arguments.placed_alike(xp, leaves, input_paths, first)
+    arguments.placed_alike(xp, states, state_paths, first)
+    if initial_output is not None:
+        before, before_nest = Nest.of(initial_output)
+        before_paths = before_nest.paths("initial_output")
+        arguments.placed_alike(xp, before, before_paths, first)
+    constants = arguments.constants(constants)
+    length = masks.length(input_length, time)
+
+    arrays = [x if time_major else swap_time_and_samples(xp, x) for x in leaves]
+    keep = None
+    if mask is not None:
+        masks.states_to_mask(state_nest)
+        keep = read_mask(xp, mask, samples, time, time_major=time_major)
+    elif input_length is not None and length is None:
+        keep = read_lengths(xp, input_length, samples, time, arrays[0])
+    if length is not None:
+        arrays = [x[:length, ...] for x in arrays]
+    whole_mask = None
+    if keep is not None:
+        masks.states_under_mask(states, state_paths, samples)
+        own_xp, kept = keep
+        kept = kept if length is None else kept[:length, ...]
+        device = array_api_compat.device(arrays[0])
+        whole_mask = Mask.of(xp, own_xp, kept, device, go_backwards=go_backwards)
+
+    return Problem(
+        xp=xp,
+        caller=RNN,
+        step_function=step_function,
+        inputs=arrays,
+        input_nest=input_nest,
+        time=time if length is None else length,
+        states=states,
+        state_nest=state_nest,
+        constants=constants,
+        mask=whole_mask,
+        initial_output=initial_output,
+        zero_output_for_mask=zero_output_for_mask,
+        go_backwards=go_backwards,
+        all_outputs=return_all_outputs,
+        time_axis=0 if time_major else 1,
+        unroll=unroll,
+        samplewise=samplewise,
+        progress=progress,
+    )
+
+
+def problem_of_scan(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any,
+    length: SupportsIndex | None,
+    reverse: bool,
+    unroll: bool | int,
+) -> Problem:
+    """Check and read the arguments of `scan`."""
+    arguments.step_function(f, SCAN)
+    arguments.unroll(unroll)
+    leaves, nest = Nest.of(xs)
+    paths = nest.paths("xs")
+    time = arguments.xs(leaves, paths, length)
+    states, state_nest = Nest.of((init,))
+    state_paths = SCAN.state_paths(state_nest, "init")
+    init_arrays = [k for k, leaf in enumerate(states) if array_api_compat.is_array_api_obj(leaf)]
+    if leaves:
+        first = (leaves[0], paths, 0)
+    elif init_arrays:
+        first = (states[init_arrays[0]], state_paths, init_arrays[0])
+    else:
+        raise TypeError(
+            "`init` and `xs` hold no array; expected at least one, whose library runs the loop."
+        )
+    xp = array_api_compat.array_namespace(first[0])
+    models = [*leaves, *(states[k] for k in init_arrays)]
+    states = tuple(from_python(xp, leaf, models) for leaf in states)
+    arguments.placed_alike(xp, leaves, paths, first)
+    arguments.placed_alike(xp, states, state_paths, first)
+
+    def step(x: Any, states: tuple[Any]) -> tuple[Any, tuple[Any]]:
+        result = f(states[0], x)
+        results.pair(result, SCAN)
+        carry, y = result
+        return y, (carry,)
+
+    return Problem(
+        xp=xp,
+        caller=SCAN,
+        step_function=step,
+        inputs=leaves,
+        input_nest=nest,
+        time=time,
+        states=states,
+        state_nest=state_nest,
+        go_backwards=reverse,
+        in_input_order=True,
+        unroll=unroll,
+    )
