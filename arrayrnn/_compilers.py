@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-__all__ = ["add_note", "is_compiling", "not_compiled"]
+__all__ = ["add_note", "is_compiling", "never_compiled", "not_compiled"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,11 +32,10 @@ def not_compiled(function: Callable[P, R]) -> Callable[P, R]:
     Dynamo would unroll the loop, and compile it anew for each number of timesteps. It may if the
     seventh argument, `unroll`, is True: then into one graph, or, if it cannot, not at all.
     """
+    alone = never_compiled(function)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        if "torch._dynamo" not in sys.modules:
-            return function(*args, **kwargs)
         if is_compiling() and (args[6] if len(args) > 6 else kwargs.get("unroll")) is True:
             try:
                 return function(*args, **kwargs)
@@ -44,6 +43,18 @@ def not_compiled(function: Callable[P, R]) -> Callable[P, R]:
                 # Nothing to handle; but Dynamo cannot break its graph within `try`. It gives this
                 # frame up, runs it as it is, and comes to the next line.
                 raise
+        return alone(*args, **kwargs)
+
+    return wrapper
+
+
+def never_compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Make `function` run as it is inside ``torch.compile``."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        if "torch._dynamo" not in sys.modules:
+            return function(*args, **kwargs)
         result: R = sys.modules["torch"].compiler.disable(function)(*args, **kwargs)
         return result
 

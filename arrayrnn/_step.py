@@ -31,15 +31,13 @@ class Body:
         Whether the step function was called.
     output : Nest
         The structure of the output; from the first call on.
-    initial : nest of arrays
-        The output of samples masked from the first timestep on; None before the first call.
     """
 
     output: Nest
 
     def __init__(self, problem: Problem) -> None:
         self.started = False
-        self.initial: Any = None
+        self._initial: Any = None
         # Made here, since Dynamo can follow only a getter that it has seen made.
         self._kind = attrgetter("shape", "dtype")
         self._problem = problem
@@ -58,6 +56,20 @@ class Body:
             self._call = lambda x_t, states: step_function(x_t, states + constants)
         if problem.output_like is not None:
             self._start(*problem.output_like, ())
+
+    @property
+    def initial(self) -> Any:
+        """The output of samples masked from the first timestep on; None before the first call."""
+        if self._initial is None and self.started:
+            problem, nest, leaves = self._problem, self.output, self._first_output
+            if problem.initial_output is not None and not problem.zero_output_for_mask:
+                leaves = nest.leaves(problem.initial_output)
+            elif problem.output_like is not None:
+                leaves = problem.output_like[1]
+            else:
+                leaves = [*map(self._xp.zeros_like, leaves)]
+            self._initial = nest.build(leaves)
+        return self._initial
 
     def whole(self, x_t: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         """Run a timestep at which no sample is masked."""
@@ -203,13 +215,8 @@ class Body:
         problem = self._problem
         samples = None if problem.mask is None else problem.mask.keep.shape[1]
         results.first_output(output, leaves, samples, self._xp, problem.caller)
-        initial = problem.initial_output
-        if initial is not None:
-            results.initial_output(initial, output, leaves)
-        if initial is None or problem.zero_output_for_mask:
-            zeros = [*map(self._xp.zeros_like, leaves)]
-            initial = output.build(problem.output_like[1] if problem.output_like else zeros)
-        self.initial = output.build(output.leaves(initial))
+        if problem.initial_output is not None:
+            results.initial_output(problem.initial_output, output, leaves)
         self.output = output
         self._first_output = leaves
         self._output_shapes = tuple(tuple(leaf.shape) for leaf in leaves)

@@ -14,7 +14,13 @@ __all__ = ["Ability"]
 
 TABLE = Path(__file__).parent.parent / "docs" / "backends.md"
 # The columns of the table.
-COLUMNS = {"JAX in `jit`": Backend.JAX_JIT, "Dask": Backend.DASK, "ONNX": Backend.ONNX}
+COLUMNS = {
+    "JAX in `jit`": (Backend.JAX_JIT,),
+    "Dask": (Backend.DASK,),
+    "ONNX": (Backend.ONNX,),
+    "compiled": (Backend.NUMPY_COMPILED, Backend.JAX_COMPILED),
+    "compiled, PyTorch": (Backend.TORCH_COMPILED,),
+}
 
 
 class Ability(enum.Enum):
@@ -47,4 +53,5 @@ def _rows() -> Iterator[tuple[str, set[Backend]]]:
     header, _, *rows = [[cell.strip() for cell in line] for line in lines]
     for row in rows:
         cells = dict(zip(header, row, strict=True))
-        yield row[0], {COLUMNS[name] for name in COLUMNS if cells[name] == "no"}
+        lacking = (backends for name, backends in COLUMNS.items() if cells[name] == "no")
+        yield row[0], set().union(*lacking)

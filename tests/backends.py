@@ -16,6 +16,7 @@ class Backend(enum.Enum):
     """A library, as ``library:device`` or ``library:transformation`` where there are several."""
 
     NUMPY = "numpy"
+    NUMPY_COMPILED = "numpy:compiled"
     STRICT = "strict:CPU_DEVICE"
     STRICT_DEVICE1 = "strict:device1"
     STRICT_DEVICE2 = "strict:device2"
@@ -23,8 +24,10 @@ class Backend(enum.Enum):
     STRICT_NO_X64 = "strict:no_x64"
     TORCH = "torch:cpu"
     TORCH_CUDA = "torch:cuda"
+    TORCH_COMPILED = "torch:compiled"
     JAX = "jax"
     JAX_JIT = "jax:jit"
+    JAX_COMPILED = "jax:compiled"
     DASK = "dask"
     ONNX = "onnx"
     DPNP = "dpnp"
@@ -33,7 +36,8 @@ class Backend(enum.Enum):
     @classmethod
     def asked_for(cls, name: str) -> "list[Backend]":
         """Return the backends that `name` means: one, or a library on all devices it has here."""
-        found = [b for b in cls if name == b.value] or [b for b in cls if name == b.library]
+        found = [b for b in cls if name == b.value]
+        found = found or [b for b in cls if name == b.library and not b.is_compiled]
         if name == "torch" and not cls.TORCH.module.cuda.is_available():
             found.remove(cls.TORCH_CUDA)
         return found
@@ -59,6 +63,9 @@ class Backend(enum.Enum):
             )
         if self.library == "jax":
             module.config.update("jax_enable_x64", True)
+        if self.is_compiled:
+            # Programs run once or twice here. What compiles fastest is fastest.
+            importlib.import_module("jax").config.update("jax_disable_most_optimizations", True)
         if self.library == "dask":
             importlib.import_module("dask").config.set(scheduler="synchronous")
         assert self.array([1.0]).shape == (1,)
@@ -75,13 +82,19 @@ class Backend(enum.Enum):
         if self.library == "strict":
             return self.module.Device(self.value.partition(":")[2])
         if self.library == "torch":
-            return self.module.zeros(0, device=self.value.partition(":")[2]).device
+            device = "cpu" if self.is_compiled else self.value.partition(":")[2]
+            return self.module.zeros(0, device=device).device
         return array_api_compat.device(self.xp.zeros(1))
 
     @property
     def is_traced(self) -> bool:
-        """Whether `running.rnn` traces, or arrays are lazy: then no value is known beforehand."""
-        return self in (Backend.JAX_JIT, Backend.DASK, Backend.ONNX)
+        """Whether the step runs on something that has no values."""
+        return self.is_compiled or self in (Backend.JAX_JIT, Backend.DASK, Backend.ONNX)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether `running.rnn` is that of `arrayrnn.compiled`."""
+        return self.value.endswith(":compiled")
 
     @property
     def has_autograd(self) -> bool:

@@ -14,6 +14,7 @@ import array_api_compat
 import optree
 
 import arrayrnn
+from arrayrnn import compiled
 from backends import Backend
 
 __all__ = ["backend", "known_shapes", "on", "rnn", "scan"]
@@ -69,6 +70,8 @@ def scan(*positional: Any, **options: Any) -> Any:
 
 def _run(function: Callable[..., Any], positional: tuple[Any, ...], options: dict[str, Any]) -> Any:
     own_backend = backend()
+    if own_backend is not None and own_backend.is_compiled:
+        return getattr(compiled, function.__name__)(*positional, **options)
     if own_backend not in (Backend.JAX_JIT, Backend.ONNX):
         return function(*positional, **options)
     call = inspect.signature(function).bind(*positional, **options).arguments

@@ -11,8 +11,9 @@ import arrayrnn
 
 PACKAGE = Path(arrayrnn.__file__).parent
 LIBRARIES = {"cupy", "dask", "dpnp", "jax", "ndonnx", "numpy", "spox", "tensorflow", "torch"}
-# The files that are about libraries.
+# The files that are about libraries, and those of what is built on one.
 NAMING = {
+    *(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.glob("compiled/_[!_]*.py")),
     "_host.py",
     "_onnx.py",
     "_operations.py",

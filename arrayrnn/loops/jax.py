@@ -3,7 +3,7 @@
 A scan over concrete arrays would compile at each call, since its body is a new closure each time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,16 @@ from arrayrnn._typing import Array
 from arrayrnn.loops import eager
 from arrayrnn.loops.symbolic import carries_output, result
 
-__all__ = ["loop"]
+__all__ = ["Carry", "Iterate", "Leaves", "Step", "loop", "over_time", "scan"]
 
 Leaves = Sequence[Array]
+
+
+Carry = tuple[Leaves, Leaves]  # the states and, if a timestep needs it, the previous output
+Step = Callable[[Carry, Any], tuple[Carry, Leaves]]
+# (problem, step, carry, one timestep like each output) -> (carry, outputs, time first and in the
+# order of the inputs)
+Iterate = Callable[[Problem, Step, Carry, Leaves], tuple[Carry, Leaves]]
 
 
 class _TracedError(BaseException):
@@ -31,7 +38,7 @@ def loop(problem: Problem) -> Result:
     keep = None if problem.mask is None else problem.mask.keep
     states, constants, before = problem.states, problem.constants, problem.initial_output
     if _traced((problem.inputs, states, constants, keep, before)):
-        return _scan(problem)
+        return scan(problem)
 
     def step(x_t: Any, states: tuple[Any, ...]) -> Any:
         returned = problem.step_function(x_t, states)
@@ -42,34 +49,41 @@ def loop(problem: Problem) -> Result:
     try:
         return eager.loop(replace(problem, step_function=step))
     except _TracedError:
-        return _scan(problem)
+        return scan(problem)
 
 
 def _traced(tree: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in optree.tree_leaves(tree))
 
 
-def _scan(problem: Problem) -> Result:
-    mask, donor, carries = problem.mask, problem.find_donor(), carries_output(problem)
-    body = Body(replace(problem, output_like=_output_like(problem)))
-    initial = body.output.leaves(body.initial)
+def over_time(problem: Problem, step: Step, carry: Carry, _: Leaves) -> tuple[Carry, Leaves]:
+    """Scan over the first axis, which is what JAX can differentiate in linear time."""
+    return jax.lax.scan(
+        step,
+        carry,
+        ([*problem.inputs], None if problem.mask is None else problem.mask.keep),
+        length=None if problem.inputs else problem.time,  # a symbolic one is refused here
+        reverse=problem.go_backwards,
+        unroll=int(problem.unroll) or 1,
+    )
 
-    def step(carry: tuple[Leaves, Leaves], x: Any) -> tuple[tuple[Leaves, Leaves], Leaves]:
+
+def scan(problem: Problem, iterate: Iterate = over_time) -> Result:
+    """Run the step, traced once, by a loop of JAX's."""
+    donor, carries = problem.find_donor(), carries_output(problem)
+    nest, like = _output_like(problem)
+    body = Body(replace(problem, output_like=(nest, like)))
+    initial = nest.leaves(body.initial)
+
+    def step(carry: Carry, x: Any) -> tuple[Carry, Leaves]:
         (states, previous), (x_t, keep) = carry, x
         output, states = body.timestep(x_t, keep, donor, states, previous or initial)
         carry = ([*states], [*output] if carries else [])
         return carry, [*output] if problem.all_outputs else []
 
-    (states, last), outputs = jax.lax.scan(
-        step,
-        ([*problem.states], [*initial] if carries else []),
-        ([*problem.inputs], None if mask is None else mask.keep),
-        length=None if problem.inputs else problem.time,  # a symbolic one is refused here
-        reverse=problem.go_backwards,
-        unroll=int(problem.unroll) or 1,
-    )
-    # A reversed scan keeps its outputs at the timesteps of the inputs.
-    return result(problem, body.output, states, last, outputs, in_input_order=True)
+    carry = ([*problem.states], [*initial] if carries else [])
+    (states, last), outputs = iterate(problem, step, carry, like if problem.all_outputs else [])
+    return result(problem, nest, states, last, outputs, in_input_order=True)
 
 
 def _output_like(problem: Problem) -> tuple[Nest, Leaves]:

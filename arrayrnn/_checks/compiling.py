@@ -1,0 +1,48 @@
+"""What cannot be compiled, apart from the step's own code."""
+
+from typing import Any, NoReturn
+
+import array_api_compat
+
+from arrayrnn._checks.wording import Caller, describe, library
+from arrayrnn._typing import Namespace
+
+
+def fail_missing(error: Exception) -> NoReturn:
+    raise ImportError(
+        "`arrayrnn.compiled` needs JAX 0.8 or later. Install it with the extra "
+        "`arrayrnn[compiled]`, or call `arrayrnn.rnn` or `arrayrnn.scan`."
+    ) from error
+
+
+def fail_unserved(xp: Namespace, caller: Caller) -> NoReturn:
+    raise TypeError(
+        f"`{caller.inputs}` is of {library(xp)}; `arrayrnn.compiled` takes arrays of NumPy, CuPy, "
+        f"PyTorch and JAX. Call `arrayrnn.{caller.name}`."
+    )
+
+
+def fail_refused(path: str, array: Any, error: Exception, caller: Caller) -> NoReturn:
+    """Say why an array cannot be handed to JAX; `error` is what came of trying."""
+    raise TypeError(
+        f"`{path}` is {describe(array)}, which JAX cannot take: {str(error).rstrip('.')}. Convert "
+        f"it, or call `arrayrnn.{caller.name}`, which runs the step as it is."
+    ) from error
+
+
+def fail_kept(error: Exception, caller: Caller) -> NoReturn:
+    raise TypeError(
+        f"`{caller.function}` uses a traced array of another call that it has kept. What a step "
+        "is to remember has to be a state, which it returns."
+    ) from error
+
+
+def closed_over(leaf: Any, caller: Caller) -> None:
+    """Refuse what a step returns if it is an array that it was not given, nor computed."""
+    if array_api_compat.is_torch_array(leaf) or array_api_compat.is_cupy_array(leaf):
+        xp = array_api_compat.array_namespace(leaf)
+        travels = "`init`, to be returned as it came" if caller.single_state else "`constants`"
+        raise TypeError(
+            f"`{caller.function}` returned {describe(leaf)} of {library(xp)}, which it closes "
+            f"over; expected arrays computed from what it is given. Pass it in {travels}."
+        )

@@ -1,0 +1,225 @@
+"""`rnn` and `scan` as one compiled program, for arrays of NumPy, CuPy, PyTorch and JAX.
+
+The arrays are handed to JAX, without copying where their memory allows it; the step function is
+traced, the loop around it compiled, and its results come back as arrays of the caller's library,
+on the caller's device. A step that is traced runs once: what else it does happens once, and it
+cannot decide by the values of arrays.
+
+Compiled programs are kept for the next call in which the step computes the same on arrays of the
+same shapes and dtypes, whatever their values, and whichever function it is.
+"""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
+
+from arrayrnn._checks import compiling
+from arrayrnn._compilers import never_compiled
+from arrayrnn._problem import Problem, Result
+from arrayrnn._reading import problem_of_rnn, problem_of_scan
+from arrayrnn._typing import Array, Input, Output, StepFunction
+
+if TYPE_CHECKING:
+    from arrayrnn.compiled._cache import CacheInfo
+
+__all__ = ["cache_clear", "cache_info", "rnn", "scan"]
+
+Carry = TypeVar("Carry")
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+
+@never_compiled
+def rnn(
+    step_function: StepFunction[Input, Output],
+    inputs: Input,
+    initial_states: Sequence[Any] | Array,
+    go_backwards: bool = False,
+    mask: Any = None,
+    constants: Sequence[Any] | None = None,
+    unroll: bool | int = False,
+    input_length: SupportsIndex | Sequence[int] | Array | None = None,
+    time_major: bool = False,
+    zero_output_for_mask: bool = False,
+    return_all_outputs: bool = True,
+    *,
+    initial_output: Output | None = None,
+    samplewise: bool = False,
+    progress: bool | Callable[[int, int], object] | None = None,
+) -> tuple[Output, Output, list[Any]]:
+    """Iterate a step function over the time dimension of arrays, in a compiled program.
+
+    The parameters and what comes back are those of `arrayrnn.rnn`, with these differences.
+
+    Parameters
+    ----------
+    step_function : callable
+        Traced once at each call, for a single timestep: it is given arrays of JAX's that have
+        shapes and dtypes ``(samples, *features)`` and no values. Operators, methods of the standard
+        and the functions of ``array_namespace(input_t)`` work, with arrays of NumPy that it closes
+        over, too; those of PyTorch and CuPy have to travel in `constants`.
+    constants : list or tuple, optional
+        Arrays among them are traced like the inputs. Anything else becomes part of the program,
+        which is compiled anew when it changes.
+    unroll : bool or int, default: False
+        Compile a loop, the whole sequence (True), or a loop of so many timesteps at once.
+    progress : bool or callable, optional
+        Is not called.
+
+    Returns
+    -------
+    last_output, outputs, new_states
+        As from `arrayrnn.rnn`: arrays of the library and on the device of the inputs, with memory
+        of their own. On PyTorch gradients flow to inputs, states and constants, once.
+
+    Raises
+    ------
+    ImportError
+        If JAX is not installed.
+    TypeError
+        If the arrays are of another library, or JAX cannot take one of them; if the step cannot be
+        traced: which expression, and what to write instead.
+    Exception
+        What `arrayrnn.rnn` and the step function raise.
+
+    Notes
+    -----
+    The first call for a structure compiles, for a tenth of a second or more. Which loop is for
+    what: ``docs/compiled.md``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from array_api_compat import array_namespace
+    >>> from arrayrnn import compiled
+    >>> decay = np.asarray([0.5, 0.9])
+    >>> def step(x_t, states):
+    ...     h = decay * states[0] + array_namespace(x_t).tanh(x_t)
+    ...     return h, [h]
+    >>> x = np.ones((1, 10_000, 2))
+    >>> last, outputs, states = compiled.rnn(step, x, [np.zeros((1, 2))])
+    >>> last.round(3)
+    array([[1.523, 7.616]])
+    """
+    problem = problem_of_rnn(
+        step_function,
+        inputs,
+        initial_states,
+        go_backwards,
+        mask,
+        constants,
+        unroll,
+        input_length,
+        time_major,
+        zero_output_for_mask,
+        return_all_outputs,
+        initial_output,
+        samplewise,
+        progress,
+    )
+    result = _run(problem)
+    return result.last_output, result.outputs, list(result.states)
+
+
+@never_compiled
+def scan(
+    f: Callable[[Carry, X], tuple[Carry, Y]],
+    init: Carry,
+    xs: X | None,
+    *,
+    length: SupportsIndex | None = None,
+    reverse: bool = False,
+    unroll: bool | int = False,
+) -> tuple[Carry, Y]:
+    """Scan a function over the first axis of arrays while carrying along state, compiled.
+
+    The parameters and what comes back are those of `arrayrnn.scan`, with these differences.
+
+    Parameters
+    ----------
+    f : callable
+        Traced once at each call, for a single step: it is given arrays of JAX's that have shapes
+        and dtypes, ``(*features)``, and no values. It may close over arrays of NumPy; those of
+        PyTorch and CuPy have to travel in `init`, or in `xs`.
+    unroll : bool or int, default: False
+        Compile a loop, the whole sequence (True), or a loop of so many steps at once.
+
+    Returns
+    -------
+    carry, ys
+        As from `arrayrnn.scan`: arrays of the library and on the device of the arguments, with
+        memory of their own. On PyTorch gradients flow to `init` and `xs`, once.
+
+    Raises
+    ------
+    ImportError
+        If JAX is not installed.
+    TypeError
+        If the arrays are of another library, or JAX cannot take one of them; if `f` cannot be
+        traced: which expression, and what to write instead.
+    Exception
+        What `arrayrnn.scan` and `f` raise.
+
+    Notes
+    -----
+    After ``jax.lax.scan``
+    (https://docs.jax.dev/en/latest/_autosummary/jax.lax.scan.html).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayrnn import compiled
+    >>> def year(balance, paid):
+    ...     balance = 1.05 * balance + paid
+    ...     return balance, balance
+    >>> balance, balances = compiled.scan(year, 0.0, np.asarray([100.0, 100.0, -50.0]))
+    >>> balances
+    array([100.  , 205.  , 165.25])
+    """
+    result = _run(problem_of_scan(f, init, xs, length, reverse, unroll))
+    (carry,) = result.states
+    return carry, result.outputs
+
+
+def cache_info() -> "CacheInfo":
+    """Tell how often there was a program for a call, and how many are kept.
+
+    Returns
+    -------
+    CacheInfo
+        A named tuple: `hits` and `misses`, calls for which there was a program and for which one
+        was compiled; `uncached`, calls whose program cannot be kept, since it calls back into
+        Python; `maxsize` and `currsize`, how many programs are kept at most and now.
+
+    Examples
+    --------
+    >>> from arrayrnn import compiled
+    >>> compiled.cache_clear()
+    >>> compiled.cache_info()
+    CacheInfo(hits=0, misses=0, uncached=0, maxsize=128, currsize=0)
+    """
+    return _module("_cache").CACHE.info()
+
+
+def cache_clear() -> None:
+    """Forget all compiled programs, and the counts of `cache_info`.
+
+    Examples
+    --------
+    >>> from arrayrnn import compiled
+    >>> compiled.cache_clear()
+    """
+    _module("_cache").CACHE.clear()
+
+
+def _run(problem: Problem) -> Result:
+    return _module("_loop").loop(problem)
+
+
+def _module(name: str) -> Any:
+    """Return a module of this package that imports JAX."""
+    try:
+        import_module("jax").enable_x64  # noqa: B018  what older versions lack
+    except (AttributeError, ImportError) as error:
+        compiling.fail_missing(error)
+    return import_module(f"arrayrnn.compiled.{name}")

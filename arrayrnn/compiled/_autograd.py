@@ -1,0 +1,51 @@
+"""A program as one differentiable operation of PyTorch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from array_api_compat import torch as xp
+
+from arrayrnn.compiled import _exchange
+from arrayrnn.compiled._programs import Program, Pullback
+
+__all__ = ["run"]
+
+Arrays = Sequence[Any]
+
+
+def run(program: Program, operands: Arrays, arrays: Arrays) -> list[Any]:
+    """Return the results of a program as tensors through which gradients flow.
+
+    The last of the `operands` are `arrays` as JAX has them.
+    """
+    tensors = [torch.as_tensor(array) for array in arrays]
+    needing = [k for k, tensor in enumerate(tensors) if tensor.requires_grad]
+    if not needing or not torch.is_grad_enabled():
+        return _exchange.from_jax(xp, program(*operands))
+    pullback = program.pullback(tuple(needing), len(tensors))
+    return [*_Operation.apply(pullback, operands, *tensors)]
+
+
+class _Operation(torch.autograd.Function):  # type: ignore[misc]  # torch has no types here
+    @staticmethod
+    def forward(ctx: Any, pullback: Pullback, operands: Arrays, *tensors: Any) -> Any:
+        computed = _exchange.from_jax(xp, pullback.forward(*operands))
+        results, others = computed[: pullback.results], iter(computed[pullback.results :])
+        # Saved by PyTorch, which notices if an argument has been written into by then.
+        ctx.save_for_backward(*(next(others) if k < 0 else tensors[k] for k in pullback.saved))
+        ctx.mark_non_differentiable(
+            *(x for k, x in enumerate(results) if k not in pullback.differentiable)
+        )
+        ctx.pullback = pullback
+        return tuple(results)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        pullback = ctx.pullback
+        chosen = [gradients[k] for k in pullback.differentiable]
+        with _exchange.as_in(xp):
+            needed, chosen = ([*map(_exchange.to_jax, x)] for x in (ctx.saved_tensors, chosen))
+            found = iter(_exchange.from_jax(xp, pullback.backward(needed, chosen)))
+        return None, None, *(next(found) if k else None for k in ctx.needs_input_grad[2:])

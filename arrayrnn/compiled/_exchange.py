@@ -1,0 +1,98 @@
+"""Handing arrays to JAX and back without copying, where their memory allows it.
+
+What is handed over has to stay as it is until the results are there, which the caller of a program
+waits for.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import array_api_compat
+import jax
+import numpy as np
+
+from arrayrnn._typing import Array, Namespace
+
+__all__ = ["as_in", "from_jax", "serves", "to_jax"]
+
+# Below that copying is faster than the exchange.
+_WORTH_SHARING = 1 << 16  # bytes
+# What XLA demands of memory that it is to use as it is.
+_ALIGNMENT = 64  # bytes
+
+
+def serves(xp: Namespace) -> bool:
+    """Tell whether the arrays of a library can be handed over."""
+    return (
+        array_api_compat.is_numpy_namespace(xp)
+        or array_api_compat.is_torch_namespace(xp)
+        or array_api_compat.is_cupy_namespace(xp)
+        or array_api_compat.is_jax_namespace(xp)
+    )
+
+
+def as_in(xp: Namespace) -> AbstractContextManager[object]:
+    """Let JAX compute as `xp` does: in 64 bits where they are asked for, and on its device."""
+    context = ExitStack()
+    if not array_api_compat.is_jax_namespace(xp):
+        context.enter_context(jax.enable_x64(True))
+    if array_api_compat.is_numpy_namespace(xp):
+        context.enter_context(jax.default_device(jax.local_devices(backend="cpu")[0]))
+    return context
+
+
+def to_jax(array: Any) -> Any:
+    """Return an array as one of JAX's, or as an array of the host that JAX takes.
+
+    Raises TypeError or whatever the libraries raise for what they cannot exchange.
+    """
+    if array_api_compat.is_jax_array(array):
+        return array
+    if array_api_compat.is_numpy_array(array):
+        return _from_numpy(np.asarray(array))
+    if array_api_compat.is_torch_array(array):
+        return jax.dlpack.from_dlpack(array.detach().resolve_conj().resolve_neg().contiguous())
+    xp = array_api_compat.array_namespace(array)
+    return jax.dlpack.from_dlpack(xp.ascontiguousarray(array))
+
+
+def _from_numpy(array: "np.ndarray[Any, Any]") -> Any:
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.nbytes >= _WORTH_SHARING and array.ctypes.data % _ALIGNMENT == 0:
+        flags = array.flags
+        # bfloat16 and the like are no dtypes of DLPack's for NumPy.
+        if flags.c_contiguous and flags.writeable and array.dtype.kind in "biufc":
+            return jax.dlpack.from_dlpack(array)
+    jax.typeof(array)  # raises TypeError for a dtype that JAX does not have
+    return array
+
+
+def from_jax(xp: Namespace, arrays: Sequence[Any]) -> list[Any]:
+    """Return results of a program, of which nobody else knows, as arrays of `xp`."""
+    if array_api_compat.is_jax_namespace(xp):
+        return [*arrays]
+    # Elsewhere streams of the device see to the order.
+    if arrays and all(device.platform == "cpu" for device in arrays[0].devices()):
+        jax.block_until_ready(arrays)
+    return [_one_from_jax(xp, array) for array in arrays]
+
+
+def _one_from_jax(xp: Namespace, array: Any) -> Array:
+    if array_api_compat.is_numpy_namespace(xp):
+        return np.asarray(_Memory(array)).view(array.dtype).reshape(array.shape)
+    return xp.from_dlpack(array)
+
+
+class _Memory:
+    """The memory of an array of JAX's on the host: through DLPack NumPy would only read it."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array  # keeps the memory alive
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        address = self._array.unsafe_buffer_pointer()
+        shape = (self._array.nbytes,)
+        return {"version": 3, "typestr": "|u1", "shape": shape, "data": (address, False)}

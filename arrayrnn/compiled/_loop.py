@@ -1,0 +1,141 @@
+"""The loop that runs as one program: arrays go to JAX, results come back.
+
+At each call the step is traced once, for one timestep. What the trace shows it to compute, shapes
+and dtypes included, and what else the loop is told are the key of a compiled program; all arrays,
+those included that the step closes over, are its arguments. So new values are never missed, and
+nothing is compiled for them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import array_api_compat
+import jax
+
+from arrayrnn._axes import swap_time_and_samples
+from arrayrnn._checks import compiling
+from arrayrnn._masking import Mask
+from arrayrnn._problem import Problem, Result
+from arrayrnn._tree import Nest
+from arrayrnn.compiled import _exchange
+from arrayrnn.compiled._cache import CACHE
+from arrayrnn.compiled._in_place import in_place
+from arrayrnn.compiled._jaxprs import Structure, evaluate, structure_of
+from arrayrnn.compiled._operands import Row, split
+from arrayrnn.compiled._programs import Program
+from arrayrnn.compiled._trace import trace
+from arrayrnn.loops import loop_for
+from arrayrnn.loops.jax import Iterate, over_time, scan
+
+__all__ = ["loop"]
+
+Arrays = Sequence[Any]
+
+
+def loop(problem: Problem) -> Result:
+    """Iterate in a program that JAX compiles."""
+    xp, row = problem.xp, Row.of(problem)
+    if not _exchange.serves(xp):
+        compiling.fail_unserved(xp, problem.caller)
+    if any(isinstance(array, jax.core.Tracer) for array in row.arrays):
+        return loop_for(problem)(problem)  # becomes part of the program around it
+    with _exchange.as_in(xp):
+        arrays = []
+        for k, array in enumerate(row.arrays):
+            try:
+                arrays.append(_exchange.to_jax(array))
+            except Exception as error:  # each library has its own
+                compiling.fail_refused(row.path(problem, k), array, error, problem.caller)
+        traced, output = trace(problem, split(arrays, row.sizes))
+        structure, constants = structure_of(traced)
+        if any(isinstance(constant, jax.core.Tracer) for constant in constants):
+            return loop_for(problem)(problem)
+        count = output.spec.num_leaves
+        program = CACHE.program(
+            _key(problem, structure, row, count),
+            lambda: _program(problem, structure, row.sizes, len(constants), count),
+        )
+        operands = [*constants, *arrays]
+        if array_api_compat.is_torch_namespace(xp):
+            from arrayrnn.compiled import _autograd
+
+            results = _autograd.run(program, operands, row.arrays)
+        else:
+            results = _exchange.from_jax(xp, program(*operands))
+    last, outputs, states = results[:count], results[count : 2 * count], results[2 * count :]
+    return Result(output.build(last), output.build(outputs), problem.state_nest.build(states))
+
+
+def _key(problem: Problem, structure: Structure, row: Row, outputs: int) -> Any:
+    if structure.key is None:
+        return None
+    return (
+        structure.key,
+        row.sizes,
+        tuple(tuple(array.shape) for array in row.arrays),
+        outputs,
+        problem.caller,
+        problem.time,
+        problem.zero_output_for_mask,
+        problem.go_backwards,
+        problem.all_outputs,
+        problem.in_input_order,
+        problem.time_axis,
+        type(problem.unroll),  # True is 1
+        problem.unroll,
+    )
+
+
+def _program(
+    problem: Problem, structure: Structure, sizes: tuple[int, ...], closed_over: int, outputs: int
+) -> Program:
+    """Return the program for `problem`: all leaves of the result, from the constants and the row.
+
+    It keeps nothing that belongs to the call: neither arrays nor the step function.
+    """
+    skeleton = replace(
+        problem,
+        step_function=_no_step,
+        inputs=(),
+        states=(),
+        constants=(),
+        mask=None,
+        initial_output=None,
+        progress=None,
+        input_nest=Nest.of((0,) * sizes[0])[1],
+        state_nest=Nest.of((0,) * sizes[1])[1],
+    )
+
+    def run(*arrays: Any, iterate: Iterate) -> Arrays:
+        constants, groups = arrays[:closed_over], split(arrays[closed_over:], sizes)
+        xp = array_api_compat.array_namespace(*groups.inputs, *groups.states)
+        inputs = groups.inputs
+        if skeleton.time_axis:
+            inputs = [swap_time_and_samples(xp, x) for x in inputs]
+
+        def step(x_t: Arrays, states: Arrays) -> tuple[Arrays, Arrays]:
+            leaves = [*x_t, *states, *groups.constants, *groups.initial_output]
+            results = evaluate(structure, constants, leaves)
+            return results[:outputs], results[outputs:]
+
+        traced = replace(
+            skeleton,
+            xp=xp,
+            step_function=step,
+            inputs=inputs,
+            states=groups.states,
+            # Which timesteps are masked does not become part of the program.
+            mask=Mask(groups.keep[0], None) if groups.keep else None,
+            initial_output=[*groups.initial_output] or None,
+        )
+        unrolled = traced.unroll is True
+        result = loop_for(traced)(traced) if unrolled else scan(traced, iterate)
+        return [*result.last_output, *result.outputs, *result.states]
+
+    return Program(partial(run, iterate=in_place), partial(run, iterate=over_time))
+
+
+def _no_step(*_: Any) -> Any:
+    raise AssertionError

@@ -1,0 +1,95 @@
+"""The arrays of a problem in one row, as programs take them."""
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import array_api_compat
+import numpy as np
+
+from arrayrnn._axes import swap_time_and_samples
+from arrayrnn._problem import Problem
+from arrayrnn._tree import Nest
+
+__all__ = ["Groups", "Row", "constants_with", "split"]
+
+Arrays = Sequence[Any]
+
+
+class Groups(NamedTuple):
+    """The arrays of a problem, or others in their place."""
+
+    inputs: Arrays  # (samples, time, ...) if they came so
+    states: Arrays
+    constants: Arrays
+    initial_output: Arrays
+    keep: Arrays  # the mask, or none
+
+
+class Row(NamedTuple):
+    """All arrays of a problem, one after the other.
+
+    Attributes
+    ----------
+    arrays : list of array
+        As they came from the caller.
+    sizes : tuple of int
+        How many there are of each of the `Groups`.
+    """
+
+    arrays: list[Any]
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, problem: Problem) -> "Row":
+        """Take the arrays of `problem`."""
+        inputs, mask = problem.inputs, problem.mask
+        if problem.time_axis:
+            # As they came: memory that is in order need not be copied.
+            inputs = [swap_time_and_samples(problem.xp, x) for x in inputs]
+        constants, _ = Nest.of(problem.constants)
+        groups = Groups(
+            inputs,
+            problem.states,
+            [leaf for leaf in constants if _is_handed_over(leaf)],
+            Nest.of(problem.initial_output)[0],
+            [] if mask is None else [mask.keep],
+        )
+        return cls([array for group in groups for array in group], tuple(map(len, groups)))
+
+    def path(self, problem: Problem, k: int) -> str:
+        """Return how the caller would write an array."""
+        caller = problem.caller
+        constants, nest = Nest.of(problem.constants)
+        names = nest.paths("constants")
+        paths: tuple[Any, ...] = (
+            problem.input_nest.paths(caller.inputs),
+            caller.state_paths(problem.state_nest, caller.initial_states),
+            [names[i] for i, leaf in enumerate(constants) if _is_handed_over(leaf)],
+            Nest.of(problem.initial_output)[1].paths("initial_output"),
+            ["mask"],
+        )
+        every = [path[i] for path, n in zip(paths, self.sizes, strict=True) for i in range(n)]
+        return every[k]
+
+
+def split(row: Arrays, sizes: tuple[int, ...]) -> Groups:
+    """Return the groups of a row."""
+    return Groups(*(row[start:stop] for start, stop in pairwise(accumulate((0, *sizes)))))
+
+
+def constants_with(problem: Problem, arrays: Arrays) -> tuple[Any, ...]:
+    """Return the constants of a problem, others in the place of those that are arrays."""
+    leaves, nest = Nest.of(problem.constants)
+    others = iter(arrays)
+    built: tuple[Any, ...] = nest.build(
+        tuple(next(others) if _is_handed_over(leaf) else leaf for leaf in leaves)
+    )
+    return built
+
+
+def _is_handed_over(leaf: Any) -> bool:
+    if not array_api_compat.is_array_api_obj(leaf):
+        return False
+    # A constant may be anything: text, say, of which only the step makes sense.
+    return not isinstance(leaf, np.ndarray) or leaf.dtype.kind not in "OSTUMm"

@@ -1,0 +1,111 @@
+"""Compiled programs: functions of arrays, and their gradients."""
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
+
+import jax
+
+__all__ = ["Program", "Pullback"]
+
+Arrays = Sequence[Any]
+Function = Callable[..., Arrays]
+
+
+class Program:
+    """A function of arrays, and its pullbacks, compiled when they are first called.
+
+    There are two ways to write it: the fastest, and one that can be differentiated.
+    """
+
+    def __init__(self, function: Function, differentiable: Function) -> None:
+        self._differentiable = differentiable
+        self._run = _compiled_once(lambda *arrays: _apart(function(*arrays), arrays))
+        self._pullbacks: dict[Any, Pullback] = {}
+
+    def __call__(self, *arrays: Any) -> list[Any]:
+        """Return the results: none of them one of the arrays, nor two the same."""
+        return self._run(*arrays)
+
+    def pullback(self, which: tuple[int, ...], count: int) -> "Pullback":
+        """Return the program for gradients with respect to some of the last `count` arrays."""
+        key = which, count
+        return self._pullbacks.setdefault(key, Pullback(self._differentiable, which, count))
+
+
+class Pullback:
+    """A function of arrays that also returns what its gradients are computed from.
+
+    Attributes
+    ----------
+    results : int
+        How many results the function has; known, as the following, after the first call.
+    differentiable : list of int
+        Which of them have gradients.
+    saved : list of int
+        For each array that gradients are computed from, which of the last arguments it is, or -1:
+        it is then one of those that come behind the results.
+    """
+
+    results: int
+    differentiable: list[int]
+    saved: list[int]
+
+    def __init__(self, function: Function, which: tuple[int, ...], count: int) -> None:
+        self._function, self._which, self._count = function, which, count
+        self.forward = _compiled_once(self._forward)
+        self.backward = _compiled_once(self._backward)
+
+    def _forward(self, *arrays: Any) -> Arrays:
+        first = len(arrays) - self._count
+        which = [first + k for k in self._which]
+
+        def differentiated(*chosen: Any) -> tuple[Arrays, Arrays]:
+            arguments = list(arrays)
+            for k, array in zip(which, chosen, strict=True):
+                arguments[k] = array
+            results = _apart(self._function(*arguments), arguments)
+            self.results = len(results)
+            self.differentiable = [
+                k for k, r in enumerate(results) if jax.numpy.issubdtype(r.dtype, jax.numpy.inexact)
+            ]
+            return [results[k] for k in self.differentiable], results
+
+        chosen = [arrays[k] for k in which]
+        _, pullback, results = jax.vjp(differentiated, *chosen, has_aux=True)
+        needed, self._tree = jax.tree.flatten(pullback)
+        numbers = {id(array): k for k, array in enumerate(arrays[first:])}
+        self.saved = [numbers.get(id(array), -1) for array in needed]
+        others = [array for array, k in zip(needed, self.saved, strict=True) if k < 0]
+        return [*results, *_apart(others, [*arrays, *results])]
+
+    def _backward(self, needed: Arrays, gradients: Arrays) -> Arrays:
+        # JAX's gradient with respect to a complex number is the conjugate of what others call so.
+        gradients = [jax.numpy.conj(g) for g in gradients]
+        gradients = jax.tree.unflatten(self._tree, needed)(gradients)
+        return [jax.numpy.conj(g) for g in gradients]
+
+
+def _compiled_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` as one that is compiled by the first thread that calls it."""
+    run, lock, is_compiled = jax.jit(function), Lock(), False
+
+    def call(*arguments: Any) -> Any:
+        nonlocal is_compiled
+        if is_compiled:
+            return run(*arguments)
+        with lock:
+            results = run(*arguments)
+            is_compiled = True
+        return results
+
+    return call
+
+
+def _apart(results: Arrays, arrays: Arrays) -> list[Any]:
+    """Copy results that are an argument, or another result: their memory would be the same."""
+    apart, seen = [], {id(array) for array in arrays}
+    for result in results:
+        apart.append(jax.numpy.copy(result) if id(result) in seen else result)
+        seen.add(id(result))
+    return apart
