@@ -18,8 +18,8 @@ COLUMNS = {
     "JAX in `jit`": (Backend.JAX_JIT,),
     "Dask": (Backend.DASK,),
     "ONNX": (Backend.ONNX,),
-    "compiled": (Backend.NUMPY_COMPILED, Backend.JAX_COMPILED),
-    "compiled, PyTorch": (Backend.TORCH_COMPILED,),
+    "`compiled`": (Backend.NUMPY_COMPILED, Backend.JAX_COMPILED),
+    "`compiled` on PyTorch": (Backend.TORCH_COMPILED,),
 }
 
 
@@ -29,6 +29,7 @@ class Ability(enum.Enum):
     CALLS = "calls of the step that are counted, or remember something"
     CLOSURES = "arrays of the library that the step closes over"
     COMPLEX = "complex numbers"
+    LATER = "steps that do something else at a later timestep, unrolled"
     FEEDBACK = "results that decide, in Python, on what is computed next"
     PROGRESS = "reports of progress"
     UINT64 = "unsigned integers of 64 bits, masked"

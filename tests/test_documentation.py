@@ -20,4 +20,4 @@ def test_what_a_library_cannot_do_is_what_tests_are_skipped_for():
     tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
     for ability in Ability:
         assert lacking()[str(ability)], ability
-        assert f"Ability.{ability.name})" in tests, ability
+        assert f"Ability.{ability.name}" in tests, ability

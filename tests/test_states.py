@@ -40,6 +40,9 @@ def test_constants_of_any_kind_reach_every_call_unchanged(backend, masked):
     for states in step.states:
         assert len(states) == 1 + len(constants)
         for given, constant in zip(states[1:], constants, strict=True):
+            if backend.is_compiled and isinstance(constant, np.ndarray):
+                assert given.shape == constant.shape  # traced
+                continue
             # A nest may come as a copy, since there may be lazy arrays in it.
             assert given is constant or (type(given) is dict and given == constant)
 

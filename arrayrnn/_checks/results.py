@@ -44,7 +44,7 @@ def new_states(
     leaves = _leaves(tree, nest, caller, caller.all_new_states, model)
     came = _came(nest.paths(caller.new_states), leaves, caller)
     for k, (leaf, old) in enumerate(zip(leaves, initial, strict=True)):
-        _same_kind(leaf, xp, came, k, caller)
+        _same_kind(leaf, xp, came, k)
         if not agree(leaf.shape, old.shape):
             raise ValueError(
                 f"{came(k)}; expected the shape of {caller.initial_state}, {tuple(old.shape)}."
@@ -74,7 +74,7 @@ def first_output(
     """Check the first output of the step; `samples` is None if nothing is masked."""
     came = _came(nest.paths(caller.output), leaves, caller)
     for k, leaf in enumerate(leaves):
-        _same_kind(leaf, xp, came, k, caller)
+        _same_kind(leaf, xp, came, k)
         if leaf.ndim < caller.least_output_rank:
             raise ValueError(f"{came(k)}; expected {caller.output_axes}.")
         if not is_open(samples) and not agree(leaf.shape[:1], (samples,)):
@@ -91,7 +91,7 @@ def same_output(
     leaves = _leaves(output, nest, caller, caller.any_output, "the first timestep")
     came = _came(nest.paths(caller.output), leaves, caller)
     for k, (leaf, old) in enumerate(zip(leaves, first, strict=True)):
-        _same_kind(leaf, xp, came, k, caller)
+        _same_kind(leaf, xp, came, k)
         if not agree(leaf.shape, old.shape):
             raise ValueError(f"{came(k)}; expected the first timestep's shape, {tuple(old.shape)}.")
         if leaf.dtype != old.dtype:
@@ -131,16 +131,14 @@ def _came(paths: Paths, leaves: Sequence[Any], caller: Caller) -> Callable[[int]
     return lambda k: f"`{caller.function}` returned `{paths[k]}`, {describe(leaves[k])}"
 
 
-def _same_kind(
-    leaf: Any, xp: Namespace, came: Callable[[int], str], k: int, caller: Caller
-) -> None:
+def _same_kind(leaf: Any, xp: Namespace, came: Callable[[int], str], k: int) -> None:
     if not array_api_compat.is_array_api_obj(leaf):
         raise TypeError(f"{came(k)}; expected an array.")
     own_xp = array_api_compat.array_namespace(leaf)
     if own_xp is not xp:
         raise TypeError(
-            f"{came(k)}, of {library(own_xp)}; expected an array of {library(xp)}, as in "
-            f"`{caller.inputs}`."
+            f"{came(k)}, of {library(own_xp)}; expected an array of {library(xp)}, like what it "
+            "is given."
         )
 
 

@@ -97,6 +97,7 @@ def _program(
     """
     skeleton = replace(
         problem,
+        caller=replace(problem.caller, single_state=False),
         step_function=_no_step,
         inputs=(),
         states=(),

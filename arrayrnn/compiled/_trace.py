@@ -26,12 +26,10 @@ def trace(problem: Problem, groups: Groups) -> tuple[ClosedJaxpr, Nest]:
     `keep`, all in one row, and returns the leaves of the output and of the states.
     """
     axis, body = problem.time_axis, None
+    _, before = Nest.of(problem.initial_output)
 
     def step(x_t: Any, states: Any, constants: Any, initial_output: Any) -> list[Any]:
         nonlocal body
-        if initial_output:
-            nest = Nest.of(problem.initial_output)[1]
-            initial_output = nest.build(initial_output)
         body = Body(
             replace(
                 problem,
@@ -39,7 +37,7 @@ def trace(problem: Problem, groups: Groups) -> tuple[ClosedJaxpr, Nest]:
                 step_function=_explaining(problem),
                 states=states,
                 constants=constants_with(problem, constants),
-                initial_output=initial_output or None,
+                initial_output=before.build(initial_output),
             )
         )
         output, new_states = body.timestep(x_t, None, None, states, ())
