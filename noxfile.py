@@ -52,8 +52,8 @@ def missing_gpu(session: nox.Session) -> str | None:
 @nox.parametrize(
     ("python", "backend"),
     [
-        nox.param(TORCH_PYTHON if name == "torch" else None, name, id=name)
-        for name in ("numpy", "strict", "torch", "jax", "dask", "onnx", "dpnp", "cupy")
+        nox.param(TORCH_PYTHON if name in ("torch", "compiled") else None, name, id=name)
+        for name in ("numpy", "strict", "torch", "jax", "compiled", "dask", "onnx", "dpnp", "cupy")
     ],
 )
 def tests(session: nox.Session, backend: str) -> None:
@@ -65,7 +65,12 @@ def tests(session: nox.Session, backend: str) -> None:
         session.skip("dpnp is built for x86-64 only")
 
     package = f".[{backend}]" if backend in EXTRAS else "."
-    groups = {"numpy": "docs", "dask": "test-dask", "onnx": "test-onnx"}
+    groups = {
+        "compiled": "test-compiled",
+        "numpy": "docs",
+        "dask": "test-dask",
+        "onnx": "test-onnx",
+    }
     more = group(groups[backend]) if backend in groups else ()
     install(session, "-e", package, *group("test"), *more)
     if backend == "dpnp":
@@ -74,13 +79,18 @@ def tests(session: nox.Session, backend: str) -> None:
         session.env["OCL_ICD_FILENAMES"] = str(driver)
 
     names = {
+        "compiled": ["numpy:compiled", "torch:compiled", "jax:compiled"],
         "jax": ["jax", "jax:jit"],
         "torch": ["torch:cpu"] if gpu_missing else ["torch:cpu", "torch:cuda"],
     }
     for name in names.get(backend, [backend]):
-        # Tracing takes longer than all else.
-        side_by_side = ["-n", "auto"] if name in {"jax:jit", "dask", "onnx"} else []
-        session.run("pytest", "--backend", name, *side_by_side, *session.posargs)
+        options: list[str] = []
+        if name in {"jax:jit", "dask", "onnx"} or backend == "compiled":
+            options = ["-n", "auto"]  # tracing takes longer than all else
+        if backend == "compiled":
+            # About what is not compiled, and run in other sessions.
+            options += [f"--ignore=tests/test_{file}.py" for file in ("jax", "torch", "tracing")]
+        session.run("pytest", "--backend", name, *options, *session.posargs)
     if backend == "torch" and gpu_missing:
         session.warn(f"torch:cuda skipped: {gpu_missing}")
     if backend == "numpy" and not session.posargs:

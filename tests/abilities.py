@@ -19,7 +19,11 @@ COLUMNS = {
     "Dask": (Backend.DASK,),
     "ONNX": (Backend.ONNX,),
     "`compiled`": (Backend.NUMPY_COMPILED, Backend.JAX_COMPILED),
-    "`compiled` on PyTorch": (Backend.TORCH_COMPILED,),
+    "`compiled`, PyTorch and CuPy": (
+        Backend.TORCH_COMPILED,
+        Backend.TORCH_CUDA_COMPILED,
+        Backend.CUPY_COMPILED,
+    ),
 }
 
 

@@ -2,7 +2,7 @@
 
     python tests/run_on_gpu.py [arguments of pytest]
 
-It needs an NVIDIA GPU and the packages in ``NEEDED``, installed or found through PYTHONPATH.
+Compiled loops are among them. It needs an NVIDIA GPU and the packages in ``NEEDED``, installed or found through PYTHONPATH.
 Versions that nobody has tried may warn, and warnings are errors: ``-W default`` lets them pass.
 """
 
@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NEEDED = ("array_api_compat", "cupy", "hypothesis", "numpy", "optree", "pytest", "torch")
+NEEDED = ("array_api_compat", "cupy", "hypothesis", "jax", "numpy", "optree", "pytest", "torch")
 
 
 def gpus_of_cupy() -> int:
@@ -31,6 +31,15 @@ def gpus_of_torch() -> int:
     return torch.cuda.device_count()
 
 
+def gpus_of_jax() -> int:
+    import jax
+
+    try:
+        return len(jax.devices("cuda"))
+    except RuntimeError:
+        return 0
+
+
 def obstacles() -> list[str]:
     missing = [name for name in NEEDED if find_spec(name) is None]
     found = [f"these packages are missing: {', '.join(missing)}"] if missing else []
@@ -38,6 +47,8 @@ def obstacles() -> list[str]:
         found.append("CuPy sees no GPU")
     if "torch" not in missing and not gpus_of_torch():
         found.append("PyTorch sees no GPU")
+    if "jax" not in missing and not gpus_of_jax():
+        found.append("JAX sees no GPU")
     return found
 
 
@@ -46,8 +57,9 @@ def main(arguments: list[str]) -> int | str:
         sys.exit(f"run_on_gpu: {'; '.join(found)}")
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": path, "ARRAYRNN_REQUIRE_GPU": "1"}
+    environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # it would take most of the memory
     failed = []
-    for backend in ("cupy", "torch:cuda"):
+    for backend in ("cupy", "torch:cuda", "cupy:compiled", "torch:cuda:compiled"):
         command = [sys.executable, "-m", "pytest", "tests", "--backend", backend, *arguments]
         print(f"run_on_gpu: {backend}", flush=True)
         if subprocess.call(command, cwd=ROOT, env=environment):

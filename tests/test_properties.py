@@ -20,6 +20,9 @@ from running import rnn
 EXAMPLES = {
     "jax": 5,
     "jax:jit": 12,
+    "jax:compiled": 5,
+    "numpy:compiled": 12,
+    "torch:compiled": 12,
     "dask": 12,
     "onnx": 4,
     "dpnp": 12,

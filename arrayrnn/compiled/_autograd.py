@@ -19,12 +19,13 @@ def run(program: Program, operands: Arrays, arrays: Arrays) -> list[Any]:
 
     The last of the `operands` are `arrays` as JAX has them.
     """
-    tensors = [torch.as_tensor(array) for array in arrays]
-    needing = [k for k, tensor in enumerate(tensors) if tensor.requires_grad]
-    if not needing or not torch.is_grad_enabled():
+    first = len(operands) - len(arrays)
+    tensors = {first + k: x for k, x in enumerate(arrays) if isinstance(x, torch.Tensor)}
+    which = tuple(k for k, tensor in tensors.items() if tensor.requires_grad)
+    if not which or not torch.is_grad_enabled():
         return _exchange.from_jax(xp, program(*operands))
-    pullback = program.pullback(tuple(needing), len(tensors))
-    return [*_Operation.apply(pullback, operands, *tensors)]
+    pullback = program.pullback(which, tuple(tensors))
+    return [*_Operation.apply(pullback, operands, *tensors.values())]
 
 
 class _Operation(torch.autograd.Function):  # type: ignore[misc]  # torch has no types here

@@ -4,8 +4,8 @@ What is handed over has to stay as it is until the results are there, which the 
 waits for.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import array_api_compat
@@ -32,14 +32,17 @@ def serves(xp: Namespace) -> bool:
     )
 
 
-def as_in(xp: Namespace) -> AbstractContextManager[object]:
+@contextmanager
+def as_in(xp: Namespace) -> Iterator[None]:
     """Let JAX compute as `xp` does: in 64 bits where they are asked for, and on its device."""
-    context = ExitStack()
-    if not array_api_compat.is_jax_namespace(xp):
-        context.enter_context(jax.enable_x64(True))
+    if array_api_compat.is_jax_namespace(xp):
+        yield
+        return
+    host = None
     if array_api_compat.is_numpy_namespace(xp):
-        context.enter_context(jax.default_device(jax.local_devices(backend="cpu")[0]))
-    return context
+        host = jax.local_devices(backend="cpu")[0]
+    with jax.enable_x64(True), jax.default_device(host):
+        yield
 
 
 def to_jax(array: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._problem import Problem
 from arrayrnn._tree import Nest
+from arrayrnn.compiled._exchange import serves
 
 __all__ = ["Groups", "Row", "constants_with", "split"]
 
@@ -89,7 +90,9 @@ def constants_with(problem: Problem, arrays: Arrays) -> tuple[Any, ...]:
 
 
 def _is_handed_over(leaf: Any) -> bool:
-    if not array_api_compat.is_array_api_obj(leaf):
-        return False
     # A constant may be anything: text, say, of which only the step makes sense.
-    return not isinstance(leaf, np.ndarray) or leaf.dtype.kind not in "OSTUMm"
+    if isinstance(leaf, np.ndarray):
+        return leaf.dtype.kind not in "OSTUMm"
+    return array_api_compat.is_array_api_obj(leaf) and serves(
+        array_api_compat.array_namespace(leaf)
+    )

@@ -27,10 +27,13 @@ class Program:
         """Return the results: none of them one of the arrays, nor two the same."""
         return self._run(*arrays)
 
-    def pullback(self, which: tuple[int, ...], count: int) -> "Pullback":
-        """Return the program for gradients with respect to some of the last `count` arrays."""
-        key = which, count
-        return self._pullbacks.setdefault(key, Pullback(self._differentiable, which, count))
+    def pullback(self, which: tuple[int, ...], kept: tuple[int, ...]) -> "Pullback":
+        """Return the program for gradients with respect to `which` of the arrays.
+
+        Those of the caller's that gradients are computed from are not copied if they are `kept`.
+        """
+        key = which, kept
+        return self._pullbacks.setdefault(key, Pullback(self._differentiable, which, kept))
 
 
 class Pullback:
@@ -43,26 +46,23 @@ class Pullback:
     differentiable : list of int
         Which of them have gradients.
     saved : list of int
-        For each array that gradients are computed from, which of the last arguments it is, or -1:
-        it is then one of those that come behind the results.
+        For each array that gradients are computed from, which of those kept it is, or -1: it is
+        then one of those that come behind the results.
     """
 
     results: int
     differentiable: list[int]
     saved: list[int]
 
-    def __init__(self, function: Function, which: tuple[int, ...], count: int) -> None:
-        self._function, self._which, self._count = function, which, count
+    def __init__(self, function: Function, which: tuple[int, ...], kept: tuple[int, ...]) -> None:
+        self._function, self._which, self._kept = function, which, kept
         self.forward = _compiled_once(self._forward)
         self.backward = _compiled_once(self._backward)
 
     def _forward(self, *arrays: Any) -> Arrays:
-        first = len(arrays) - self._count
-        which = [first + k for k in self._which]
-
         def differentiated(*chosen: Any) -> tuple[Arrays, Arrays]:
             arguments = list(arrays)
-            for k, array in zip(which, chosen, strict=True):
+            for k, array in zip(self._which, chosen, strict=True):
                 arguments[k] = array
             results = _apart(self._function(*arguments), arguments)
             self.results = len(results)
@@ -71,10 +71,10 @@ class Pullback:
             ]
             return [results[k] for k in self.differentiable], results
 
-        chosen = [arrays[k] for k in which]
+        chosen = [arrays[k] for k in self._which]
         _, pullback, results = jax.vjp(differentiated, *chosen, has_aux=True)
         needed, self._tree = jax.tree.flatten(pullback)
-        numbers = {id(array): k for k, array in enumerate(arrays[first:])}
+        numbers = {id(arrays[k]): number for number, k in enumerate(self._kept)}
         self.saved = [numbers.get(id(array), -1) for array in needed]
         others = [array for array, k in zip(needed, self.saved, strict=True) if k < 0]
         return [*results, *_apart(others, [*arrays, *results])]
