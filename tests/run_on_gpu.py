@@ -2,8 +2,9 @@
 
     python tests/run_on_gpu.py [arguments of pytest]
 
-Compiled loops are among them. It needs an NVIDIA GPU and the packages in ``NEEDED``, installed or found through PYTHONPATH.
-Versions that nobody has tried may warn, and warnings are errors: ``-W default`` lets them pass.
+Compiled loops are among them. It needs an NVIDIA GPU and the packages in ``NEEDED``, installed or
+found through PYTHONPATH. Versions that nobody has tried may warn, and warnings are errors:
+``-W default`` lets them pass.
 """
 
 import os
