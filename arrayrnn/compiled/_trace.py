@@ -44,7 +44,12 @@ def trace(problem: Problem, groups: Groups) -> tuple[ClosedJaxpr, Nest]:
         return [*output, *new_states]
 
     inputs, *others, _ = groups
-    timestep = [jax.ShapeDtypeStruct(x.shape[:axis] + x.shape[axis + 1 :], x.dtype) for x in inputs]
+    timestep = [
+        jax.ShapeDtypeStruct(
+            x.shape[:axis] + x.shape[axis + 1 :], x.dtype, weak_type=getattr(x, "weak_type", False)
+        )
+        for x in inputs
+    ]
     try:
         traced = jax.make_jaxpr(step)(timestep, *others)
     except jax.errors.UnexpectedTracerError as error:
