@@ -91,7 +91,7 @@ def constants_with(problem: Problem, arrays: Arrays) -> tuple[Any, ...]:
 
 def _is_handed_over(leaf: Any) -> bool:
     # A constant may be anything: text, say, of which only the step makes sense.
-    if isinstance(leaf, np.ndarray):
+    if isinstance(leaf, np.ndarray | np.generic):
         return leaf.dtype.kind not in "OSTUMm"
     return array_api_compat.is_array_api_obj(leaf) and serves(
         array_api_compat.array_namespace(leaf)
