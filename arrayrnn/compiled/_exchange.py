@@ -18,6 +18,7 @@ __all__ = ["as_in", "from_jax", "serves", "to_jax"]
 
 # Below that copying is faster than the exchange.
 _WORTH_SHARING = 1 << 16  # bytes
+_KINDS = "biufc"
 # What XLA demands of memory that it is to use as it is.
 _ALIGNMENT = 64  # bytes
 
@@ -41,7 +42,8 @@ def as_in(xp: Namespace) -> Iterator[None]:
     host = None
     if array_api_compat.is_numpy_namespace(xp):
         host = jax.local_devices(backend="cpu")[0]
-    with jax.enable_x64(True), jax.default_device(host):
+    # What is called while JAX traces is computed all the same.
+    with jax.enable_x64(True), jax.default_device(host), jax.ensure_compile_time_eval():
         yield
 
 
@@ -55,7 +57,7 @@ def to_jax(array: Any) -> Any:
     if array_api_compat.is_numpy_array(array):
         return _from_numpy(np.asarray(array))
     if array_api_compat.is_torch_array(array):
-        return jax.dlpack.from_dlpack(array.detach().resolve_conj().resolve_neg().contiguous())
+        return _from_torch(array)
     xp = array_api_compat.array_namespace(array)
     return jax.dlpack.from_dlpack(xp.ascontiguousarray(array))
 
@@ -66,10 +68,20 @@ def _from_numpy(array: "np.ndarray[Any, Any]") -> Any:
     if array.nbytes >= _WORTH_SHARING and array.ctypes.data % _ALIGNMENT == 0:
         flags = array.flags
         # bfloat16 and the like are no dtypes of DLPack's for NumPy.
-        if flags.c_contiguous and flags.writeable and array.dtype.kind in "biufc":
+        if flags.c_contiguous and flags.writeable and array.dtype.kind in _KINDS:
             return jax.dlpack.from_dlpack(array)
     jax.typeof(array)  # raises TypeError for a dtype that JAX does not have
     return array
+
+
+def _from_torch(array: Any) -> Any:
+    import torch
+
+    if type(array).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        raise TypeError(f"a {type(array).__name__} computes in a way of its own")
+    if torch.autograd.forward_ad.unpack_dual(array).tangent is not None:
+        raise TypeError("it carries a tangent of forward-mode differentiation")
+    return jax.dlpack.from_dlpack(array.detach().resolve_conj().resolve_neg().contiguous())
 
 
 def from_jax(xp: Namespace, arrays: Sequence[Any]) -> list[Any]:
@@ -84,6 +96,8 @@ def from_jax(xp: Namespace, arrays: Sequence[Any]) -> list[Any]:
 
 def _one_from_jax(xp: Namespace, array: Any) -> Array:
     if array_api_compat.is_numpy_namespace(xp):
+        if array.dtype.kind not in _KINDS:
+            return np.array(array)  # two numbers of 4 bits share a byte at XLA's
         return np.asarray(_Memory(array)).view(array.dtype).reshape(array.shape)
     return xp.from_dlpack(array)
 
