@@ -37,6 +37,13 @@ def fail_kept(error: Exception, caller: Caller) -> NoReturn:
     ) from error
 
 
+def fail_twice() -> NoReturn:
+    raise RuntimeError(
+        "`create_graph=True` asks for gradients that have gradients; what `arrayrnn.compiled` "
+        "returns can be differentiated once. Call `arrayrnn.rnn` or `arrayrnn.scan`."
+    )
+
+
 def closed_over(leaf: Any, caller: Caller) -> None:
     """Refuse what a step returns if it is an array that it was not given, nor computed."""
     if array_api_compat.is_torch_array(leaf) or array_api_compat.is_cupy_array(leaf):

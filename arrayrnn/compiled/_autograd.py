@@ -6,12 +6,20 @@ from typing import Any
 import torch
 from array_api_compat import torch as xp
 
+from arrayrnn._checks import compiling
 from arrayrnn.compiled import _exchange
 from arrayrnn.compiled._programs import Program, Pullback
 
-__all__ = ["run"]
+__all__ = ["needs_gradients", "run"]
 
 Arrays = Sequence[Any]
+
+
+def needs_gradients(arrays: Arrays) -> bool:
+    """Tell whether gradients are asked for with respect to any of the arrays."""
+    return torch.is_grad_enabled() and any(
+        isinstance(x, torch.Tensor) and x.requires_grad for x in arrays
+    )
 
 
 def run(program: Program, operands: Arrays, arrays: Arrays) -> list[Any]:
@@ -22,8 +30,6 @@ def run(program: Program, operands: Arrays, arrays: Arrays) -> list[Any]:
     first = len(operands) - len(arrays)
     tensors = {first + k: x for k, x in enumerate(arrays) if isinstance(x, torch.Tensor)}
     which = tuple(k for k, tensor in tensors.items() if tensor.requires_grad)
-    if not which or not torch.is_grad_enabled():
-        return _exchange.from_jax(xp, program(*operands))
     pullback = program.pullback(which, tuple(tensors))
     return [*_Operation.apply(pullback, operands, *tensors.values())]
 
@@ -42,8 +48,9 @@ class _Operation(torch.autograd.Function):  # type: ignore[misc]  # torch has no
         return tuple(results)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Any) -> Any:
+        if torch.is_grad_enabled():
+            compiling.fail_twice()
         pullback = ctx.pullback
         chosen = [gradients[k] for k in pullback.differentiable]
         with _exchange.as_in(xp):

@@ -1,20 +1,24 @@
 """Programs that JAX traced: what tells two of them apart, and how to run one on other constants."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
+from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
-__all__ = ["Structure", "evaluate", "structure_of"]
+__all__ = ["Structure", "program_of", "structure_of"]
 
 Values = Sequence[Any]
 
-# Only differentiation asks for these, and what is compiled has been differentiated before.
-_FOR_DERIVATIVES = {"bwd", "fwd_jaxpr_thunk", "jvp_jaxpr_fun", "out_trees", "symbolic_zeros"}
+# Only differentiation asks for these.
+_RULES_OF_DERIVATIVES = {"bwd", "fwd_jaxpr_thunk", "jvp_jaxpr_fun"}
+_FOR_DERIVATIVES = _RULES_OF_DERIVATIVES | {"out_trees", "symbolic_zeros"}
+_OF_JAX = str(Path(jax.__file__).parent)
 
 
 class Structure(NamedTuple):
@@ -23,22 +27,30 @@ class Structure(NamedTuple):
     key: Any  # equal for programs that differ in the values of arrays only; None if unknown
     jaxpr: Jaxpr
     nested: Mapping[int, int]  # from the ids of constants of programs in it to their numbers
+    is_differentiated: bool
 
 
-def structure_of(traced: ClosedJaxpr) -> tuple[Structure, list[Any]]:
-    """Return the structure of a program and all its constants, those of programs in it last."""
-    reader, constants = _Reader(), [*traced.consts]
+def structure_of(
+    traced: ClosedJaxpr, *, is_differentiated: bool = False
+) -> tuple[Structure, list[Any]]:
+    """Return the structure of a program and all its constants, those of programs in it last.
+
+    `is_differentiated` says whether the program will be; if not, rules for that are dropped.
+    """
+    reader, constants = _Reader(is_differentiated), [*traced.consts]
     key = reader.program(traced.jaxpr, within=True)
     if not reader.is_known:
-        return Structure(None, traced.jaxpr, {}), constants
+        return Structure(None, traced.jaxpr, {}, is_differentiated), constants
     nested = {of: len(constants) + k for k, of in enumerate(reader.constants)}
-    return Structure(key, traced.jaxpr, nested), [*constants, *reader.constants.values()]
+    structure = Structure(key, traced.jaxpr, nested, is_differentiated)
+    return structure, [*constants, *reader.constants.values()]
 
 
 class _Reader:
     """Writes a program down without the names of its variables and the values of its arrays."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_differentiated: bool) -> None:
+        self.is_differentiated = is_differentiated
         self.constants: dict[int, Any] = {}  # of programs in the program, by their ids
         self.is_known = True
 
@@ -60,15 +72,30 @@ class _Reader:
         equations = []
         for equation in jaxpr.eqns:
             enters = within and equation.primitive.name in _RULES
+            keeps_rule = self.is_differentiated and _has_rule(equation)
+            if keeps_rule:
+                self.is_known = self.is_known and _has_known_rule(equation)
             parameters = tuple(
                 (name, self.parameter(value, enters))
                 for name, value in equation.params.items()
                 if name not in _FOR_DERIVATIVES
             )
-            equations.append((equation.primitive, operands(equation.invars), parameters))
+            equations.append(
+                (
+                    equation.primitive,
+                    operands(equation.invars),
+                    parameters,
+                    keeps_rule,
+                    self.context(equation.ctx),
+                )
+            )
             for variable in equation.outvars:
                 numbers[variable] = len(numbers)
         return types, tuple(equations), operands(jaxpr.outvars)
+
+    def context(self, context: Any) -> Any:
+        metadata = self.parameter(context.xla_metadata, within=False)
+        return context.threefry_partitionable, context.compute_type, metadata
 
     def parameter(self, value: Any, within: bool) -> Any:
         if isinstance(value, Jaxpr):
@@ -94,17 +121,39 @@ class _Reader:
         return type(value), value
 
 
-def evaluate(structure: Structure, constants: Values, arguments: Values) -> list[Any]:
-    """Run a program on other constants."""
-    given = {of: constants[k] for of, k in structure.nested.items()}
-    count = len(structure.jaxpr.constvars)
-    return _evaluate(structure.jaxpr, constants[:count], arguments, given)
+def program_of(structure: Structure, constants: Values) -> Callable[..., list[Any]]:
+    """Return the program as a function of all its constants and its arguments.
+
+    If its structure is known, it keeps nothing of the trace alive: no constant, no function.
+    """
+    program = partial(_evaluate_on, structure, len(constants))
+    if structure.key is None:
+        return program
+    arguments = [
+        jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype, weak_type=v.aval.weak_type)
+        for v in structure.jaxpr.invars
+    ]
+    freed: Callable[..., list[Any]] = jaxpr_as_fun(jax.make_jaxpr(program)(*constants, *arguments))
+    return freed
 
 
-def _evaluate(
-    jaxpr: Jaxpr, constants: Values, arguments: Values, given: Mapping[int, Any]
-) -> list[Any]:
-    """Run a program; `given` are the arrays that take the place of constants of programs in it."""
+def _evaluate_on(structure: Structure, count: int, *arrays: Any) -> list[Any]:
+    own, constants, arguments = len(structure.jaxpr.constvars), arrays[:count], arrays[count:]
+    given = _Given(
+        {of: constants[k] for of, k in structure.nested.items()},
+        drops_rules=structure.key is not None and not structure.is_differentiated,
+    )
+    return _evaluate(structure.jaxpr, constants[:own], arguments, given)
+
+
+class _Given(NamedTuple):
+    """What becomes of programs in a program."""
+
+    constants: Mapping[int, Any]  # arrays that take the place of theirs, by the ids of these
+    drops_rules: bool  # of derivatives
+
+
+def _evaluate(jaxpr: Jaxpr, constants: Values, arguments: Values, given: _Given) -> list[Any]:
     values = dict(
         zip(chain(jaxpr.constvars, jaxpr.invars), chain(constants, arguments), strict=True)
     )
@@ -115,7 +164,7 @@ def _evaluate(
     for equation in jaxpr.eqns:
         operands = [*map(read, equation.invars)]
         with equation.ctx.manager:
-            if given and _has_constants(equation.params):
+            if _changes(equation, given):
                 results = _RULES[equation.primitive.name](equation, operands, given)
             else:
                 parameters = equation.primitive.get_bind_params(equation.params)
@@ -125,32 +174,58 @@ def _evaluate(
     return [*map(read, jaxpr.outvars)]
 
 
-def _has_constants(parameters: Mapping[str, Any]) -> bool:
-    values = chain.from_iterable(v if isinstance(v, tuple) else (v,) for v in parameters.values())
-    return any(
-        (isinstance(value, ClosedJaxpr) and bool(value.consts))
-        or (
-            isinstance(value, ClosedJaxpr | Jaxpr)
-            and any(_has_constants(equation.params) for equation in value.eqns)
-        )
-        for value in values
+def _changes(equation: JaxprEqn, given: _Given) -> bool:
+    return equation.primitive.name in _RULES and (
+        (given.drops_rules and _anywhere(_has_rule, equation))
+        or (bool(given.constants) and _anywhere(_has_constants, equation))
     )
 
 
-def _function(program: ClosedJaxpr | Jaxpr, given: Mapping[int, Any]) -> Callable[..., list[Any]]:
+def _anywhere(test: Callable[[JaxprEqn], bool], equation: JaxprEqn) -> bool:
+    """Test an equation, and those of programs in it."""
+    return test(equation) or any(
+        _anywhere(test, inner) for program in _programs(equation) for inner in program.eqns
+    )
+
+
+def _has_constants(equation: JaxprEqn) -> bool:
+    return any(isinstance(p, ClosedJaxpr) and p.consts for p in _programs(equation))
+
+
+def _has_rule(equation: JaxprEqn) -> bool:
+    return not _FOR_DERIVATIVES.isdisjoint(equation.params)
+
+
+def _has_known_rule(equation: JaxprEqn) -> bool:
+    """Tell whether a rule for derivatives is JAX's own: always the same for the same program."""
+    parameters = equation.params
+    functions = [parameters[name] for name in _RULES_OF_DERIVATIVES if name in parameters]
+    information = [parameters["call_jaxpr"].jaxpr.debug_info, *(f.debug_info for f in functions)]
+    is_own = all(str(found.func_filename).startswith(_OF_JAX) for found in information)
+    return is_own and not _anywhere(_has_constants, equation)
+
+
+def _programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
+    for value in equation.params.values():
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, ClosedJaxpr | Jaxpr):
+                yield item
+
+
+def _function(program: ClosedJaxpr | Jaxpr, given: _Given) -> Callable[..., list[Any]]:
     if isinstance(program, Jaxpr):
         return lambda *arguments: _evaluate(program, (), arguments, given)
-    constants = [given[id(constant)] for constant in program.consts]
+    constants = [given.constants[id(constant)] for constant in program.consts]
     return lambda *arguments: _evaluate(program.jaxpr, constants, arguments, given)
 
 
-def _call(equation: JaxprEqn, operands: Values, given: Mapping[int, Any]) -> Values:
+def _call(equation: JaxprEqn, operands: Values, given: _Given) -> Values:
     parameters = equation.params
     program = parameters["jaxpr" if "jaxpr" in parameters else "call_jaxpr"]
     return _function(program, given)(*operands)
 
 
-def _scan(equation: JaxprEqn, operands: Values, given: Mapping[int, Any]) -> Values:
+def _scan(equation: JaxprEqn, operands: Values, given: _Given) -> Values:
     parameters = equation.params
     first, carried = parameters["num_consts"], parameters["num_carry"]
     function, constants = _function(parameters["jaxpr"], given), operands[:first]
@@ -170,7 +245,7 @@ def _scan(equation: JaxprEqn, operands: Values, given: Mapping[int, Any]) -> Val
     return [*carry, *outputs]
 
 
-def _while(equation: JaxprEqn, operands: Values, given: Mapping[int, Any]) -> Values:
+def _while(equation: JaxprEqn, operands: Values, given: _Given) -> Values:
     parameters = equation.params
     tested = parameters["cond_nconsts"]
     first = tested + parameters["body_nconsts"]
@@ -182,14 +257,14 @@ def _while(equation: JaxprEqn, operands: Values, given: Mapping[int, Any]) -> Va
     )
 
 
-def _cond(equation: JaxprEqn, operands: Values, given: Mapping[int, Any]) -> Values:
+def _cond(equation: JaxprEqn, operands: Values, given: _Given) -> Values:
     index, *operands = operands
     branches = [_function(branch, given) for branch in equation.params["branches"]]
     return jax.lax.switch(index, branches, *operands)
 
 
 # How to run what has programs in it. Those called once become part of the program around them.
-_RULES: dict[str, Callable[[JaxprEqn, Values, Mapping[int, Any]], Values]] = {
+_RULES: dict[str, Callable[[JaxprEqn, Values, _Given], Values]] = {
     **dict.fromkeys(
         ("checkpoint", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"), _call
     ),

@@ -22,7 +22,7 @@ from arrayrnn._tree import Nest
 from arrayrnn.compiled import _exchange
 from arrayrnn.compiled._cache import CACHE
 from arrayrnn.compiled._in_place import in_place
-from arrayrnn.compiled._jaxprs import Structure, evaluate, structure_of
+from arrayrnn.compiled._jaxprs import Structure, program_of, structure_of
 from arrayrnn.compiled._operands import Row, split
 from arrayrnn.compiled._programs import Program
 from arrayrnn.compiled._trace import trace
@@ -48,22 +48,27 @@ def loop(problem: Problem) -> Result:
                 arrays.append(_exchange.to_jax(array))
             except Exception as error:  # each library has its own
                 compiling.fail_refused(row.path(problem, k), array, error, problem.caller)
-        traced, output = trace(problem, split(arrays, row.sizes))
-        structure, constants = structure_of(traced)
-        if any(isinstance(constant, jax.core.Tracer) for constant in constants):
-            return loop_for(problem)(problem)
-        count = output.spec.num_leaves
-        program = CACHE.program(
-            _key(problem, structure, row, count),
-            lambda: _program(problem, structure, row.sizes, len(constants), count),
-        )
-        operands = [*constants, *arrays]
+        is_differentiated = False
         if array_api_compat.is_torch_namespace(xp):
             from arrayrnn.compiled import _autograd
 
-            results = _autograd.run(program, operands, row.arrays)
-        else:
-            results = _exchange.from_jax(xp, program(*operands))
+            is_differentiated = _autograd.needs_gradients(row.arrays)
+        traced, output = trace(problem, split(arrays, row.sizes))
+        structure, constants = structure_of(traced, is_differentiated=is_differentiated)
+        is_within = any(isinstance(constant, jax.core.Tracer) for constant in constants)
+        if not is_within:
+            count = output.spec.num_leaves
+            program = CACHE.program(
+                _key(problem, structure, row, count),
+                lambda: _program(problem, structure, row.sizes, constants, count),
+            )
+            operands = [*constants, *arrays]
+            if is_differentiated:
+                results = _autograd.run(program, operands, row.arrays)
+            else:
+                results = _exchange.from_jax(xp, program(*operands))
+    if is_within:
+        return loop_for(problem)(problem)
     last, outputs, states = results[:count], results[count : 2 * count], results[2 * count :]
     return Result(output.build(last), output.build(outputs), problem.state_nest.build(states))
 
@@ -89,12 +94,13 @@ def _key(problem: Problem, structure: Structure, row: Row, outputs: int) -> Any:
 
 
 def _program(
-    problem: Problem, structure: Structure, sizes: tuple[int, ...], closed_over: int, outputs: int
+    problem: Problem, structure: Structure, sizes: tuple[int, ...], constants: Arrays, outputs: int
 ) -> Program:
     """Return the program for `problem`: all leaves of the result, from the constants and the row.
 
     It keeps nothing that belongs to the call: neither arrays nor the step function.
     """
+    timestep, closed_over = program_of(structure, constants), len(constants)
     skeleton = replace(
         problem,
         caller=replace(problem.caller, single_state=False),
@@ -118,7 +124,7 @@ def _program(
 
         def step(x_t: Arrays, states: Arrays) -> tuple[Arrays, Arrays]:
             leaves = [*x_t, *states, *groups.constants, *groups.initial_output]
-            results = evaluate(structure, constants, leaves)
+            results = timestep(*constants, *leaves)
             return results[:outputs], results[outputs:]
 
         traced = replace(
