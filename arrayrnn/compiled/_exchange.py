@@ -55,6 +55,8 @@ def to_jax(array: Any) -> Any:
     if array_api_compat.is_jax_array(array):
         return array
     if array_api_compat.is_numpy_array(array):
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError("its mask would be lost")
         return _from_numpy(np.asarray(array))
     if array_api_compat.is_torch_array(array):
         return _from_torch(array)

@@ -6,7 +6,7 @@ those included that the step closes over, are its arguments. So new values are n
 nothing is compiled for them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,12 +19,13 @@ from arrayrnn._checks import compiling
 from arrayrnn._masking import Mask
 from arrayrnn._problem import Problem, Result
 from arrayrnn._tree import Nest
+from arrayrnn._typing import Namespace
 from arrayrnn.compiled import _exchange
 from arrayrnn.compiled._cache import CACHE
 from arrayrnn.compiled._in_place import in_place
-from arrayrnn.compiled._jaxprs import Structure, program_of, structure_of
 from arrayrnn.compiled._operands import Row, split
 from arrayrnn.compiled._programs import Program
+from arrayrnn.compiled._structure import Structure, program_of, structure_of
 from arrayrnn.compiled._trace import trace
 from arrayrnn.loops import loop_for
 from arrayrnn.loops.jax import Iterate, over_time, scan
@@ -42,19 +43,10 @@ def loop(problem: Problem) -> Result:
     if any(isinstance(array, jax.core.Tracer) for array in row.arrays):
         return loop_for(problem)(problem)  # becomes part of the program around it
     with _exchange.as_in(xp):
-        arrays = []
-        for k, array in enumerate(row.arrays):
-            try:
-                arrays.append(_exchange.to_jax(array))
-            except Exception as error:  # each library has its own
-                compiling.fail_refused(row.path(problem, k), array, error, problem.caller)
-        is_differentiated = False
-        if array_api_compat.is_torch_namespace(xp):
-            from arrayrnn.compiled import _autograd
-
-            is_differentiated = _autograd.needs_gradients(row.arrays)
+        arrays = _handed_over(problem, row)
+        run = _runner(xp, row.arrays)
         traced, output = trace(problem, split(arrays, row.sizes))
-        structure, constants = structure_of(traced, is_differentiated=is_differentiated)
+        structure, constants = structure_of(traced, is_differentiated=run is not None)
         is_within = any(isinstance(constant, jax.core.Tracer) for constant in constants)
         if not is_within:
             count = output.spec.num_leaves
@@ -63,14 +55,34 @@ def loop(problem: Problem) -> Result:
                 lambda: _program(problem, structure, row.sizes, constants, count),
             )
             operands = [*constants, *arrays]
-            if is_differentiated:
-                results = _autograd.run(program, operands, row.arrays)
-            else:
+            if run is None:
                 results = _exchange.from_jax(xp, program(*operands))
+            else:
+                results = run(program, operands, row.arrays)
     if is_within:
         return loop_for(problem)(problem)
     last, outputs, states = results[:count], results[count : 2 * count], results[2 * count :]
     return Result(output.build(last), output.build(outputs), problem.state_nest.build(states))
+
+
+def _handed_over(problem: Problem, row: Row) -> Arrays:
+    handed_over = []
+    for k, array in enumerate(row.arrays):
+        try:
+            handed_over.append(_exchange.to_jax(array))
+        except Exception as error:  # each library has its own
+            compiling.fail_refused(row.path(problem, k), array, error, problem.caller)
+    return handed_over
+
+
+def _runner(xp: Namespace, arrays: Arrays) -> Callable[[Program, Arrays, Arrays], list[Any]] | None:
+    """Return what runs a program so that gradients flow through it, if any are asked for."""
+    if array_api_compat.is_torch_namespace(xp):
+        from arrayrnn.compiled import _autograd
+
+        if _autograd.needs_gradients(arrays):
+            return _autograd.run
+    return None
 
 
 def _key(problem: Problem, structure: Structure, row: Row, outputs: int) -> Any:

@@ -1,8 +1,7 @@
-"""Programs that JAX traced: what tells two of them apart, and how to run one on other constants."""
+"""What tells two traced programs apart, whatever their arrays are."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -11,13 +10,21 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
+from arrayrnn.compiled._evaluation import (
+    ENTERED,
+    FOR_DERIVATIVES,
+    RULES_OF_DERIVATIVES,
+    Given,
+    anywhere,
+    evaluate,
+    has_constants,
+    has_rule,
+)
+
 __all__ = ["Structure", "program_of", "structure_of"]
 
 Values = Sequence[Any]
 
-# Only differentiation asks for these.
-_RULES_OF_DERIVATIVES = {"bwd", "fwd_jaxpr_thunk", "jvp_jaxpr_fun"}
-_FOR_DERIVATIVES = _RULES_OF_DERIVATIVES | {"out_trees", "symbolic_zeros"}
 _OF_JAX = str(Path(jax.__file__).parent)
 
 
@@ -71,14 +78,14 @@ class _Reader:
 
         equations = []
         for equation in jaxpr.eqns:
-            enters = within and equation.primitive.name in _RULES
-            keeps_rule = self.is_differentiated and _has_rule(equation)
+            enters = within and equation.primitive.name in ENTERED
+            keeps_rule = self.is_differentiated and has_rule(equation)
             if keeps_rule:
                 self.is_known = self.is_known and _has_known_rule(equation)
             parameters = tuple(
                 (name, self.parameter(value, enters))
                 for name, value in equation.params.items()
-                if name not in _FOR_DERIVATIVES
+                if name not in FOR_DERIVATIVES
             )
             equations.append(
                 (
@@ -121,6 +128,15 @@ class _Reader:
         return type(value), value
 
 
+def _has_known_rule(equation: JaxprEqn) -> bool:
+    """Tell whether a rule for derivatives is JAX's own: always the same for the same program."""
+    parameters = equation.params
+    functions = [parameters[name] for name in RULES_OF_DERIVATIVES if name in parameters]
+    information = [parameters["call_jaxpr"].jaxpr.debug_info, *(f.debug_info for f in functions)]
+    is_own = all(str(found.func_filename).startswith(_OF_JAX) for found in information)
+    return is_own and not anywhere(has_constants, equation)
+
+
 def program_of(structure: Structure, constants: Values) -> Callable[..., list[Any]]:
     """Return the program as a function of all its constants and its arguments.
 
@@ -139,137 +155,8 @@ def program_of(structure: Structure, constants: Values) -> Callable[..., list[An
 
 def _evaluate_on(structure: Structure, count: int, *arrays: Any) -> list[Any]:
     own, constants, arguments = len(structure.jaxpr.constvars), arrays[:count], arrays[count:]
-    given = _Given(
+    given = Given(
         {of: constants[k] for of, k in structure.nested.items()},
         drops_rules=structure.key is not None and not structure.is_differentiated,
     )
-    return _evaluate(structure.jaxpr, constants[:own], arguments, given)
-
-
-class _Given(NamedTuple):
-    """What becomes of programs in a program."""
-
-    constants: Mapping[int, Any]  # arrays that take the place of theirs, by the ids of these
-    drops_rules: bool  # of derivatives
-
-
-def _evaluate(jaxpr: Jaxpr, constants: Values, arguments: Values, given: _Given) -> list[Any]:
-    values = dict(
-        zip(chain(jaxpr.constvars, jaxpr.invars), chain(constants, arguments), strict=True)
-    )
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else values[atom]
-
-    for equation in jaxpr.eqns:
-        operands = [*map(read, equation.invars)]
-        with equation.ctx.manager:
-            if _changes(equation, given):
-                results = _RULES[equation.primitive.name](equation, operands, given)
-            else:
-                parameters = equation.primitive.get_bind_params(equation.params)
-                results = equation.primitive.bind(*operands, **parameters)
-                results = results if equation.primitive.multiple_results else [results]
-        values.update(zip(equation.outvars, results, strict=True))
-    return [*map(read, jaxpr.outvars)]
-
-
-def _changes(equation: JaxprEqn, given: _Given) -> bool:
-    return equation.primitive.name in _RULES and (
-        (given.drops_rules and _anywhere(_has_rule, equation))
-        or (bool(given.constants) and _anywhere(_has_constants, equation))
-    )
-
-
-def _anywhere(test: Callable[[JaxprEqn], bool], equation: JaxprEqn) -> bool:
-    """Test an equation, and those of programs in it."""
-    return test(equation) or any(
-        _anywhere(test, inner) for program in _programs(equation) for inner in program.eqns
-    )
-
-
-def _has_constants(equation: JaxprEqn) -> bool:
-    return any(isinstance(p, ClosedJaxpr) and p.consts for p in _programs(equation))
-
-
-def _has_rule(equation: JaxprEqn) -> bool:
-    return not _FOR_DERIVATIVES.isdisjoint(equation.params)
-
-
-def _has_known_rule(equation: JaxprEqn) -> bool:
-    """Tell whether a rule for derivatives is JAX's own: always the same for the same program."""
-    parameters = equation.params
-    functions = [parameters[name] for name in _RULES_OF_DERIVATIVES if name in parameters]
-    information = [parameters["call_jaxpr"].jaxpr.debug_info, *(f.debug_info for f in functions)]
-    is_own = all(str(found.func_filename).startswith(_OF_JAX) for found in information)
-    return is_own and not _anywhere(_has_constants, equation)
-
-
-def _programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
-    for value in equation.params.values():
-        for item in value if isinstance(value, tuple) else (value,):
-            if isinstance(item, ClosedJaxpr | Jaxpr):
-                yield item
-
-
-def _function(program: ClosedJaxpr | Jaxpr, given: _Given) -> Callable[..., list[Any]]:
-    if isinstance(program, Jaxpr):
-        return lambda *arguments: _evaluate(program, (), arguments, given)
-    constants = [given.constants[id(constant)] for constant in program.consts]
-    return lambda *arguments: _evaluate(program.jaxpr, constants, arguments, given)
-
-
-def _call(equation: JaxprEqn, operands: Values, given: _Given) -> Values:
-    parameters = equation.params
-    program = parameters["jaxpr" if "jaxpr" in parameters else "call_jaxpr"]
-    return _function(program, given)(*operands)
-
-
-def _scan(equation: JaxprEqn, operands: Values, given: _Given) -> Values:
-    parameters = equation.params
-    first, carried = parameters["num_consts"], parameters["num_carry"]
-    function, constants = _function(parameters["jaxpr"], given), operands[:first]
-
-    def step(carry: Values, x: Values) -> tuple[Values, Values]:
-        results = function(*constants, *carry, *x)
-        return results[:carried], results[carried:]
-
-    carry, outputs = jax.lax.scan(
-        step,
-        [*operands[first : first + carried]],
-        [*operands[first + carried :]],
-        length=parameters["length"],
-        reverse=parameters["reverse"],
-        unroll=parameters["unroll"],
-    )
-    return [*carry, *outputs]
-
-
-def _while(equation: JaxprEqn, operands: Values, given: _Given) -> Values:
-    parameters = equation.params
-    tested = parameters["cond_nconsts"]
-    first = tested + parameters["body_nconsts"]
-    test, body = (_function(parameters[name], given) for name in ("cond_jaxpr", "body_jaxpr"))
-    return jax.lax.while_loop(
-        lambda carry: test(*operands[:tested], *carry)[0],
-        lambda carry: body(*operands[tested:first], *carry),
-        [*operands[first:]],
-    )
-
-
-def _cond(equation: JaxprEqn, operands: Values, given: _Given) -> Values:
-    index, *operands = operands
-    branches = [_function(branch, given) for branch in equation.params["branches"]]
-    return jax.lax.switch(index, branches, *operands)
-
-
-# How to run what has programs in it. Those called once become part of the program around them.
-_RULES: dict[str, Callable[[JaxprEqn, Values, _Given], Values]] = {
-    **dict.fromkeys(
-        ("checkpoint", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"), _call
-    ),
-    **dict.fromkeys(("jit", "pjit", "remat", "remat2"), _call),
-    "scan": _scan,
-    "while": _while,
-    "cond": _cond,
-}
+    return evaluate(structure.jaxpr, constants[:own], arguments, given)
