@@ -13,6 +13,7 @@ from array_api_compat import array_namespace, device
 
 import running
 from abilities import Ability
+from arrayrnn import compiled
 
 SCRIPT = Path(__file__).parent.parent / "docs" / "examples" / "nile.py"
 FLOWS = np.loadtxt(SCRIPT.with_suffix(".csv"), delimiter=",", skiprows=1)[:, 1]
@@ -77,6 +78,33 @@ def test_every_library_prints_the_same_figures(nile, backend, capsys):
     assert_as_published(expected)
     nile.main(["--backend", backend.library])
     assert capsys.readouterr().out == expected.replace("numpy", backend.library)
+
+
+@pytest.mark.needs(Ability.FEEDBACK)
+def test_compiled_it_prints_the_same_figures(nile, backend, capsys):
+    pytest.importorskip("jax", reason="JAX is not installed")
+    if backend.library not in nile.COMPILED:
+        pytest.skip(f"arrayrnn.compiled takes no arrays of {backend.library}")
+    nile.main(["--backend", backend.library])
+    expected = capsys.readouterr().out
+    compiled.cache_clear()
+    nile.main(["--backend", backend.library, "--compiled"])
+    assert capsys.readouterr().out == expected
+    # One program for all grids.
+    assert compiled.cache_info()[:2] == (nile.CALLS - 1, 1)
+
+
+def test_a_missing_jax_is_an_error_of_one_line(stub):
+    done = run("--compiled", stubs=stub("jax", "raise ImportError('not here')"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("nile.py: `arrayrnn.compiled` needs JAX")
+    assert done.stderr.count("\n") == 1
+
+
+def test_compiled_arrays_of_another_library_are_a_usage_error():
+    done = run("--backend", "dask", "--compiled")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--compiled takes arrays of numpy, torch, jax, cupy" in done.stderr
 
 
 @pytest.mark.needs(Ability.FEEDBACK)

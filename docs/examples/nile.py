@@ -13,6 +13,7 @@ Models by State Space Methods in Python*.
 
     python nile.py                    # NumPy
     python nile.py --backend torch    # another array library, the same figures
+    python nile.py --compiled         # the filter compiled, the same figures
     python nile.py --plot nile.png    # the flows, the filtered level and its interval
 """
 
@@ -26,11 +27,12 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
 
-from arrayrnn import rnn
+from arrayrnn import compiled, rnn
 
 Array = Any  # of any library that implements the array API standard
 
 BACKENDS = ("numpy", "torch", "jax", "dask", "cupy", "dpnp", "strict")
+COMPILED = ("numpy", "torch", "jax", "cupy")
 MODULES = {"dask": "dask.array", "jax": "jax.numpy", "strict": "array_api_strict"}
 PUBLISHED = {"irregular variance": 15099.0, "level variance": 1469.1, "log-likelihood": -632.5377}
 # Next to nothing is known of the level before the first flow. Fulton's figure belongs to this
@@ -62,16 +64,18 @@ def kalman_step(y: Array, states: tuple[Array, ...]) -> tuple[Filtered, list[Arr
     return Filtered(log_likelihood, a, p), [a, p + level]
 
 
-def kalman_filter(flows: Array, irregular: Array, level: Array) -> Filtered:
+def kalman_filter(
+    flows: Array, irregular: Array, level: Array, is_compiled: bool = False
+) -> Filtered:
     """Filter the same flows under every pair of variances, given as two arrays `(samples, 1)`."""
-    xp = array_namespace(flows)
+    xp, run = array_namespace(flows), compiled.rnn if is_compiled else rnn
     inputs = xp.broadcast_to(flows[None, :, None], (irregular.shape[0], flows.shape[0], 1))
     start = [xp.zeros_like(irregular), xp.full_like(irregular, VAGUE)]
-    _, filtered, _ = rnn(kalman_step, inputs, start, constants=[irregular, level])
+    _, filtered, _ = run(kalman_step, inputs, start, constants=[irregular, level])
     return filtered
 
 
-def fit(flows: Array) -> tuple[dict[str, float], Filtered]:
+def fit(flows: Array, is_compiled: bool = False) -> tuple[dict[str, float], Filtered]:
     """Find the most likely variances, and filter the flows under them."""
     xp = array_namespace(flows)
     ticks = xp.linspace(-1.0, 1.0, POINTS, dtype=flows.dtype, device=device(flows))
@@ -81,7 +85,7 @@ def fit(flows: Array) -> tuple[dict[str, float], Filtered]:
     reach = math.log(100)
     for _ in range(CALLS):
         irregulars, levels = irregular * xp.exp(reach * across), level * xp.exp(reach * along)
-        filtered = kalman_filter(flows, irregulars, levels)
+        filtered = kalman_filter(flows, irregulars, levels, is_compiled)
         totals = xp.sum(filtered.log_likelihood[:, 1:, 0], axis=1)
         best = int(xp.argmax(totals))
         irregular, level = float(irregulars[best, 0]), float(levels[best, 0])
@@ -123,12 +127,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Fit the model to the flows; print what was found beside what was published."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="default: %(default)s")
+    parser.add_argument("--compiled", action="store_true", help="compile the filter with JAX")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the filtered level")
     options = parser.parse_args(arguments)
+    if options.compiled and options.backend not in COMPILED:
+        parser.error(f"--compiled takes arrays of {', '.join(COMPILED)}")
 
     with Path(__file__).with_name("nile.csv").open(newline="") as file:
         flows = {int(row["year"]): float(row["volume"]) for row in csv.DictReader(file)}
-    found, filtered = fit(to_backend(list(flows.values()), options.backend))
+    try:
+        found, filtered = fit(to_backend(list(flows.values()), options.backend), options.compiled)
+    except ImportError as error:
+        raise SystemExit(f"nile.py: {error}") from None
     level = [float(filtered.level[t]) for t in range(len(flows))]
     half = [QUANTILE * math.sqrt(filtered.variance[t]) for t in range(len(flows))]
     low, high = ([x + sign * h for x, h in zip(level, half, strict=True)] for sign in (-1, 1))
