@@ -22,7 +22,14 @@ CONSTRAINTS = Path("tests/constraints.txt").resolve()
 # torch has a CPU build there; elsewhere it brings gigabytes of CUDA.
 TORCH_PYTHON = "3.11"
 ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "NPROC",  # XLA's
+    ),
+    "1",
 )
 
 

@@ -5,13 +5,17 @@ import os
 import statistics
 import sys
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 import pytest
 
-# A BLAS reads these when it is loaded, so they come before any array library.
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+from timing import seconds
+
+# A BLAS reads these when it is loaded, so they come before any array library; XLA, which takes as
+# many threads as there are cores else, reads NPROC.
+THREADS = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"), "1"
+)
 ONE_THREAD = "numpy" not in sys.modules or THREADS.items() <= os.environ.items()
 os.environ.update(THREADS)
 os.environ["KERAS_BACKEND"] = "numpy"  # the `rnn` of another backend can be imported beside it
@@ -88,15 +92,6 @@ def compare(benchmark: Any, add_row: Callable[..., None]) -> Compare:
     return compare
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Time one call; like in `pedantic`, its result is freed after the clock has stopped."""
-    start = perf_counter()
-    result = function()
-    elapsed = perf_counter() - start
-    del result
-    return elapsed
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Leave out the table of pytest-benchmark, which knows no pairs."""
     config.option.benchmark_quiet = True
@@ -111,9 +106,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     write = terminalreporter.write_line
     terminalreporter.section("arrayrnn and the other, in alternation: medians")
     head = f"{'other     on     step':{width}}  {'arrayrnn':>9} {'other':>9} {'unit':7} rounds"
-    write(f"{head} {'ratio':>6}  target")
+    write(f"{head} {'ratio':>7}  target")
     for name, ours, other, unit, rounds, ratio, target in rows:
-        figures = f"{ours:>9.2f} {other:>9.2f} {unit:7} {rounds:>6} {ratio:>6.2f}"
+        figures = f"{ours:>9.2f} {other:>9.2f} {unit:7} {rounds:>6} {ratio:>7.3f}"
         write(f"{name:{width}}  {figures}  {target}".rstrip())
     if not ONE_THREAD:
         write(f"More than one thread: NumPy was imported before {', '.join(THREADS)} were set.")

@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import array_namespace
+
+Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
 class Workload(NamedTuple):
@@ -11,7 +14,7 @@ class Workload(NamedTuple):
 
     name: str
     xp: Any
-    step: Callable[[Any, Any], tuple[Any, Any]]
+    step: Step
     inputs: Any
     states: tuple[Any, ...]
     mask: Any
@@ -45,7 +48,24 @@ def nested(xp: Any, samples: int = 4, time: int = 10_000, features: int = 4) -> 
 def lstm(xp: Any, samples: int = 32, time: int = 200, features: int = 64) -> Workload:
     """Return an LSTM with twice as many units as features, its four gates in one array."""
     units = 2 * features
-    kernel, recurrent, bias = lstm_weights(xp, features)
+    step = lstm_step(xp, *lstm_weights(xp, features))
+    states = (zeros(xp, samples, units), zeros(xp, samples, units))
+    return workload("lstm", xp, step, states, samples, time, features)
+
+
+def traceable(case: Workload) -> Workload:
+    """Return a case whose step takes its functions from the namespace of what it is given.
+
+    Asking for that at each timestep takes time, which only a step that is traced has.
+    """
+    if case.name != "lstm":
+        return case
+    weights = lstm_weights(case.xp, case.inputs.shape[-1])
+    return case._replace(step=lambda x, states: lstm_step(array_namespace(x), *weights)(x, states))
+
+
+def lstm_step(xp: Any, kernel: Any, recurrent: Any, bias: Any) -> Step:
+    units = recurrent.shape[0]
     sigmoid = getattr(xp, "sigmoid", lambda z: 1 / (1 + xp.exp(-z)))
 
     def step(x: Any, states: Any) -> tuple[Any, Any]:
@@ -56,8 +76,7 @@ def lstm(xp: Any, samples: int = 32, time: int = 200, features: int = 64) -> Wor
         h = read * xp.tanh(c)
         return h, (h, c)
 
-    states = (zeros(xp, samples, units), zeros(xp, samples, units))
-    return workload("lstm", xp, step, states, samples, time, features)
+    return step
 
 
 def lstm_weights(xp: Any, features: int) -> tuple[Any, Any, Any]:
@@ -74,6 +93,12 @@ def workload(name: str, xp: Any, step: Any, states: Any, *shape: int) -> Workloa
     lengths = np.random.default_rng(0).integers(time // 10, time, size=samples, endpoint=True)
     mask = xp.asarray(np.arange(time) < lengths[:, None])
     return Workload(name, xp, step, normal(xp, *shape), states, mask)
+
+
+def in_float64(case: Workload) -> Workload:
+    """Return a case of NumPy arrays in twice the precision."""
+    inputs, states = case.inputs.astype(np.float64), [h.astype(np.float64) for h in case.states]
+    return case._replace(inputs=inputs, states=(*states,))
 
 
 def normal(xp: Any, *shape: int) -> Any:

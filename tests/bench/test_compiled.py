@@ -1,0 +1,251 @@
+"""`compiled.rnn`, the tracing of each call included, against what one would run in its place."""
+
+import gc
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import ndonnx
+import numpy as np
+import psutil
+import pytest
+import torch
+from array_api_compat import array_namespace
+
+from arrayrnn import compiled, rnn
+from by_hand import AROUND_A_STEP, INLINED, Loop
+from nile import EXAMPLE, FLOWS, filter_in_numba, grid
+from test_jax import arguments_of, blocking, by_rnn, by_scan
+from test_onnx import session
+from timing import seconds
+from workloads import (
+    Workload,
+    assert_same,
+    in_float64,
+    leaves,
+    lstm,
+    lstm_step,
+    lstm_weights,
+    small,
+    traceable,
+)
+
+masks = pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+
+
+def small_of(time: int) -> Workload:
+    return in_float64(small(np, time=time))
+
+
+# Those that have targets, which are how many times as fast compiled.rnn has to be.
+CASES = {
+    "4 × 10,000 × 4": (partial(small_of, 10_000), 10),
+    "4 × 100,000 × 4": (partial(small_of, 100_000), 40),
+    "1 × 2,000 × 8": (partial(lstm, np, 1, 2_000, 8), 10),
+    "32 × 200 × 64": (partial(lstm, np, 32, 200, 64), 1.2),
+}
+shapes = pytest.mark.parametrize("shape", CASES)
+
+
+@pytest.fixture(autouse=True)
+def in_64_bits() -> Any:
+    torch.set_num_threads(1)
+    with jax.enable_x64(True):
+        yield
+
+
+@shapes
+@masks
+def test_against_loops_around_a_step(shape: str, masked: bool, compare: Any) -> None:
+    against_the_fastest(shape, masked, AROUND_A_STEP[masked], compare)
+
+
+@pytest.mark.parametrize(
+    ("shape", "masked"),
+    [*((shape, False) for shape in CASES), *((shape, True) for shape in [*CASES][:2])],
+)
+def test_against_loops_without_a_step(shape: str, masked: bool, compare: Any) -> None:
+    loops = INLINED[CASES[shape][0]().name, masked]
+    against_the_fastest(shape, masked, loops, compare)
+
+
+def against_the_fastest(shape: str, masked: bool, loops: Sequence[Loop], compare: Any) -> None:
+    make, times = CASES[shape]
+    case = make()
+    ours, others = compiling(case, masked), {loop.__name__: partial(loop, case) for loop in loops}
+    for other in others.values():
+        assert_same(other(), ours())
+    took = {name: min(seconds(other) for _ in range(5)) for name, other in others.items()}
+    name = min(took, key=lambda name: took[name])
+    label = f"by hand   numpy  {case.name:6}  {word(masked)}, {shape}, {name}"
+    compare(label, ours, others[name], f"≤ {1 / times:.3f}")
+
+
+@pytest.mark.parametrize(
+    "make", [small, partial(lstm, samples=1, features=8)], ids=["small", "lstm"]
+)
+@pytest.mark.parametrize("time", [100, 10_000, 100_000])
+def test_the_overhead_of_a_call(make: Any, time: int, add_row: Any) -> None:
+    case = traceable(make(np, time=time))
+    ours, other = compiling(case), in_jax(by_scan, case)
+    assert_same(ours(), other())
+    gc.collect()
+    gc.freeze()  # as `compare` does
+    pairs = [(1e3 * seconds(ours), 1e3 * seconds(other)) for _ in range(51)]
+    one, another = map(statistics.median, zip(*pairs, strict=True))
+    more = statistics.median(a - b for a, b in pairs)
+    ratio = statistics.median(a / b for a, b in pairs)
+    name = f"lax.scan  numpy  {case.name:6}  unmasked, {time:,} steps"
+    add_row(name, one, another, "ms", len(pairs), ratio, f"{more:+.2f} ms, ≤ +3.00")
+
+
+WAYS = ["eager", "jax.jit", "onnx"]
+sizes = pytest.mark.parametrize("shape", ["4 × 100 × 4", "4 × 1,000 × 4", *CASES])
+
+
+@sizes
+@pytest.mark.parametrize("way", WAYS)
+def test_against_other_ways(way: str, shape: str, compare: Any) -> None:
+    case = case_of(shape)
+    ours, other = compiling(case), in_another_way(way, case)
+    assert_same([*leaves(other())], [*leaves(ours())])
+    compare(f"{way:8}  numpy  {case.name:6}  unmasked, {shape}", ours, other)
+
+
+@sizes
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_the_first_call(way: str, shape: str, compare: Any) -> None:
+    case = case_of(shape)
+
+    def ours() -> Any:
+        compiled.cache_clear()
+        return compiling(case)()
+
+    def other() -> Any:
+        return in_another_way(way, case)()
+
+    name = f"{way:8}  numpy  {case.name:6}  unmasked, {shape}, first call"
+    compare(name, ours, other)
+
+
+@pytest.mark.parametrize("what", ["results", "gradients"])
+@pytest.mark.parametrize("step", [small, lstm], ids=["small", "lstm"])
+def test_on_pytorch_against_eager(step: Any, what: str, compare: Any) -> None:
+    case = step(torch)
+    constants = lstm_weights(torch, case.inputs.shape[-1]) if step is lstm else ()
+    for array in (case.inputs, *constants):
+        array.requires_grad_(what == "gradients")
+
+    def with_constants(x: Any, states: Any) -> Any:
+        if not constants:
+            return case.step(x, states)
+        return lstm_step(array_namespace(x), *states[2:])(x, states[:2])
+
+    def run(loop: Callable[..., Any]) -> Any:
+        _, outputs, _ = loop(with_constants, case.inputs, case.states, constants=constants)
+        if what == "results":
+            return outputs
+        return torch.autograd.grad(outputs.sum(), (case.inputs, *constants))
+
+    ours, other = partial(run, compiled.rnn), partial(run, rnn)
+    for one, another in zip(leaves(ours()), leaves(other()), strict=True):
+        # Sums over all samples and timesteps, in another order.
+        torch.testing.assert_close(one, another, rtol=1e-3, atol=1e-3)
+    compare(f"eager     torch  {case.name:6}  unmasked, {what}", ours, other)
+
+
+@pytest.mark.parametrize("other", ["eager", "numba", "jax.jit"])
+def test_the_grid_of_the_nile(other: str, compare: Any) -> None:
+    arguments = grid()
+    contenders = {
+        "eager": partial(EXAMPLE.kalman_filter, *arguments),
+        "numba": partial(filter_in_numba, *arguments),
+        "jax.jit": blocking(jax.jit(EXAMPLE.kalman_filter), arguments),
+    }
+    ours = partial(EXAMPLE.kalman_filter, *arguments, is_compiled=True)
+    assert_same(contenders[other](), ours())
+    compare(f"{other:8}  numpy  Nile     625 filters, 100 steps", ours, contenders[other])
+
+
+def test_all_grids_of_the_nile(compare: Any) -> None:
+    def ours() -> Any:
+        compiled.cache_clear()
+        return EXAMPLE.fit(FLOWS, is_compiled=True)
+
+    compare(
+        "eager     numpy  Nile    6 grids, compiling included", ours, partial(EXAMPLE.fit, FLOWS)
+    )
+
+
+@pytest.mark.parametrize("step", [small, lstm], ids=["small", "lstm"])
+def test_fresh_closures(step: Any, add_row: Any) -> None:
+    """Call 1,000 times with steps that close over new arrays."""
+    case = step(np, 4, 100, 4)
+
+    def call(k: int) -> None:
+        scale = np.full((4, 1), 1 + k / 1000, dtype=np.float32)
+        fresh = traceable(case)
+        compiled.rnn(lambda x, h: fresh.step(scale * x, h), case.inputs, fresh.states)
+
+    def mib() -> float:
+        gc.collect()
+        return psutil.Process().memory_info().rss / 2**20
+
+    compiled.cache_clear()
+    for k in range(1_000):
+        call(k)
+    before = mib()
+    for k in range(1_000):
+        call(1_000 + k)
+    after = mib()
+    name = f"memory    numpy  {case.name:6}  1,000 fresh closures, after and before"
+    add_row(name, after, before, "MiB", 1, after / before, f"{after - before:+.2f} MiB, 1 if flat")
+    programs = compiled.cache_info().misses
+    name = f"programs  numpy  {case.name:6}  2,000 fresh closures, compilations and calls"
+    add_row(name, programs, 2_000, "calls", 1, programs / 2_000, "1 compilation")
+
+
+def case_of(shape: str) -> Workload:
+    if shape in CASES:
+        return CASES[shape][0]()
+    return small_of(int(shape.split(" × ")[1].replace(",", "")))
+
+
+def compiling(case: Workload, masked: bool = False) -> Callable[[], Any]:
+    step = traceable(case).step
+    return partial(compiled.rnn, step, case.inputs, case.states, mask=case.mask if masked else None)
+
+
+def in_jax(loop: Callable[..., Any], case: Workload) -> Callable[[], Any]:
+    run = jax.jit(partial(loop, traceable(case).step))
+    return blocking(run, arguments_of(case, masked=False))
+
+
+def in_another_way(way: str, case: Workload) -> Callable[[], Any]:
+    if way == "eager":
+        return partial(rnn, case.step, case.inputs, case.states)
+    return in_jax(by_rnn, case) if way == "jax.jit" else in_onnxruntime(case)
+
+
+def in_onnxruntime(case: Workload) -> Callable[[], Any]:
+    """Export for any numbers of samples and timesteps; run with one thread."""
+    given = {"x": case.inputs, **{f"h{k}": h for k, h in enumerate(case.states)}}
+    shapes = {"x": ("samples", "time", case.inputs.shape[-1])}
+    arguments = {
+        name: ndonnx.argument(
+            shape=shapes.get(name, ("samples", array.shape[-1])),
+            dtype=getattr(ndonnx, str(array.dtype)),
+        )
+        for name, array in given.items()
+    }
+    x, *states = arguments.values()
+    last, outputs, states = rnn(traceable(case).step, x, states)
+    results = {"last": last, "outputs": outputs}
+    results |= {f"new h{k}": h for k, h in enumerate(states)}
+    return session(ndonnx.build(arguments, results), given)
+
+
+def word(masked: bool) -> str:
+    return "masked" if masked else "unmasked"
