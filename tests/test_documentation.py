@@ -1,9 +1,13 @@
 """The documentation's examples print what they say."""
 
 import doctest
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 from abilities import Ability, lacking
+from arrayrnn import compiled
 
 ROOT = Path(__file__).parent.parent
 
@@ -12,6 +16,15 @@ def test_the_readme_prints_what_it_says():
     # Fenced code keeps its closing line apart by an empty one, which ends the expected output.
     failed, attempted = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
     assert attempted >= 6
+    assert failed == 0
+
+
+@pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed")
+def test_the_page_about_compiled_prints_what_it_says():
+    page = ROOT / "docs" / "compiled.md"
+    compiled.cache_clear()  # its reader has compiled nothing yet
+    failed, attempted = doctest.testfile(str(page), module_relative=False)
+    assert attempted >= 9
     assert failed == 0
 
 

@@ -99,8 +99,15 @@ def lstm_inlined_no_new_arrays(case: Workload) -> tuple[Any, Any, Any]:
     return h, outputs.swapaxes(0, 1), (h, c)
 
 
-def _lstm(case: Workload, inputs: Any, gates_of: Callable[[Any, Any], Any]) -> Any:
-    """Run an LSTM whose three sigmoids are one operation."""
+def lstm_inlined_masked(case: Workload) -> tuple[Any, Any, Any]:
+    kernel, recurrent, bias = lstm_weights(np, case.inputs.shape[-1])
+    return _lstm(case, case.inputs, lambda x_t, h: x_t @ kernel + h @ recurrent + bias, case.mask)
+
+
+def _lstm(
+    case: Workload, inputs: Any, gates_of: Callable[[Any, Any], Any], mask: Any = None
+) -> tuple[Any, Any, Any]:
+    """Run an LSTM whose three sigmoids are one operation; its output is a state."""
     h, c = case.states
     units = c.shape[1]
     outputs = np.empty((*inputs.shape[:2], units), dtype=c.dtype)
@@ -108,8 +115,12 @@ def _lstm(case: Workload, inputs: Any, gates_of: Callable[[Any, Any], Any]) -> A
         gates = gates_of(inputs[:, t], h)
         flags = 1 / (1 + np.exp(-gates[:, : 3 * units]))
         keep, write, read = (flags[:, k * units : (k + 1) * units] for k in range(3))
-        c = keep * c + write * np.tanh(gates[:, 3 * units :])
-        h = read * np.tanh(c)
+        new_c = keep * c + write * np.tanh(gates[:, 3 * units :])
+        new_h = read * np.tanh(new_c)
+        if mask is not None:
+            unmasked = mask[:, t, None]
+            new_c, new_h = np.where(unmasked, new_c, c), np.where(unmasked, new_h, h)
+        h, c = new_h, new_c
         outputs[:, t] = h
     return h, outputs, (h, c)
 
@@ -118,18 +129,22 @@ def in_order_of_time(array: Any) -> Any:
     return np.ascontiguousarray(array.swapaxes(0, 1))
 
 
-# By whether they are masked. These call the step of the case.
-AROUND_A_STEP: dict[bool, list[Loop]] = {
-    False: [workloads.by_hand, into_place, in_order],
-    True: [workloads.by_hand_masked, in_order_masked],
+Loops = dict[tuple[str, bool], list[Loop]]  # by the name of a case, and whether it is masked
+
+PLAIN: Loops = {
+    (name, masked): [workloads.by_hand_masked if masked else workloads.by_hand]
+    for name in ("small", "lstm")
+    for masked in (False, True)
 }
-# These have no step function.
-INLINED: dict[tuple[str, bool], list[Loop]] = {
+WITH_CARE: Loops = {
+    (name, masked): [in_order_masked] if masked else [into_place, in_order]
+    for name in ("small", "lstm")
+    for masked in (False, True)
+}
+WITHOUT_A_STEP: Loops = {
     ("small", False): [small_inlined],
     ("small", True): [small_inlined_masked],
-    ("lstm", False): [
-        lstm_inlined,
-        lstm_inlined_products_first,
-        lstm_inlined_no_new_arrays,
-    ],
+    ("lstm", False): [lstm_inlined, lstm_inlined_products_first, lstm_inlined_no_new_arrays],
+    ("lstm", True): [lstm_inlined_masked],
 }
+KINDS = {"plain": PLAIN, "with care": WITH_CARE, "without a step": WITHOUT_A_STEP}

@@ -2,7 +2,7 @@
 
 import gc
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from array_api_compat import array_namespace
 
 from arrayrnn import compiled, rnn
-from by_hand import AROUND_A_STEP, INLINED, Loop
+from by_hand import KINDS
 from nile import EXAMPLE, FLOWS, filter_in_numba, grid
 from test_jax import arguments_of, blocking, by_rnn, by_scan
 from test_onnx import session
@@ -58,23 +58,13 @@ def in_64_bits() -> Any:
 
 @shapes
 @masks
-def test_against_loops_around_a_step(shape: str, masked: bool, compare: Any) -> None:
-    against_the_fastest(shape, masked, AROUND_A_STEP[masked], compare)
-
-
-@pytest.mark.parametrize(
-    ("shape", "masked"),
-    [*((shape, False) for shape in CASES), *((shape, True) for shape in [*CASES][:2])],
-)
-def test_against_loops_without_a_step(shape: str, masked: bool, compare: Any) -> None:
-    loops = INLINED[CASES[shape][0]().name, masked]
-    against_the_fastest(shape, masked, loops, compare)
-
-
-def against_the_fastest(shape: str, masked: bool, loops: Sequence[Loop], compare: Any) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_against_loops_by_hand(kind: str, shape: str, masked: bool, compare: Any) -> None:
+    """Compare with the fastest loop of a kind."""
     make, times = CASES[shape]
     case = make()
-    ours, others = compiling(case, masked), {loop.__name__: partial(loop, case) for loop in loops}
+    ours = compiling(case, masked)
+    others = {loop.__name__: partial(loop, case) for loop in KINDS[kind][case.name, masked]}
     for other in others.values():
         assert_same(other(), ours())
     took = {name: min(seconds(other) for _ in range(5)) for name, other in others.items()}
