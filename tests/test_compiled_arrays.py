@@ -179,6 +179,7 @@ def test_wide_integers_keep_all_their_bits():
 
 REFUSED = {
     "object": np.ones((2, 3, 1), object),
+    "float64": np.ma.masked_array(np.ones((2, 3, 1))),
     "<U4": np.full((2, 3, 1), "text"),
     "datetime64[s]": np.zeros((2, 3, 1), "datetime64[s]"),
     np.dtype(np.longdouble).name: np.ones((2, 3, 1), np.longdouble),

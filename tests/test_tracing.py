@@ -116,6 +116,22 @@ def test_a_table_of_numpy():
     assert "`array_namespace(n).asarray(MATRIX)[...]`" in said
 
 
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [
+        (MATRIX.astype(MATRIX.dtype.newbyteorder()), f"dtype {MATRIX.dtype.newbyteorder()} and"),
+        (MATRIX.astype(object), "dtype object and of type ndarray"),
+        (np.ma.masked_array(MATRIX), "dtype float64 and of type MaskedArray"),
+    ],
+    ids=["byte order", "object", "masked"],
+)
+def test_an_array_of_numpy_that_jax_cannot_take(table, what):
+    said = message(lambda x, n: x @ table)
+    assert said.startswith(at("x @ table"))
+    assert f"computes with `table`, an array of shape {table.shape} and {what}" in said
+    assert f"cannot meet {TRACED}. Convert it outside the step, or call" in said
+
+
 # ---------------------------------------------------------------------------------------- values
 
 

@@ -20,6 +20,7 @@ OTHER_ARRAY = re.compile(
 )
 OTHER_DTYPE = re.compile(r"Cannot interpret 'torch\.|must be torch\.dtype, not numpy")
 OTHER_FUNCTION = re.compile(r"Tensor\b.* \w+Tracer\b|got \(.*Tracer|Unsupported type <class 'jax")
+OTHER_KIND = re.compile(r"Error interpreting argument to|masked arrays are not supported")
 OTHER_SIGNATURE = re.compile(r"unexpected keyword argument|object is not callable")
 
 
@@ -46,6 +47,8 @@ def _message(error: Exception, found: Untraceable, errors: Any) -> str | None:
         if found.lacks(error.obj):
             return found.lacking(str(error.name))
         return found.calling() if found.is_traced(error.obj) else None
+    if OTHER_KIND.search(text) and (message := found.taking()) is not None:
+        return message
     if not isinstance(error, TypeError | IndexError):
         return None
     if IMMUTABLE.search(text):

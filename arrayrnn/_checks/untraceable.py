@@ -7,7 +7,7 @@ from typing import Any
 import array_api_compat
 
 from arrayrnn._checks.source import Place
-from arrayrnn._checks.wording import Caller
+from arrayrnn._checks.wording import Caller, describe
 
 __all__ = ["Untraceable"]
 
@@ -55,6 +55,13 @@ class Untraceable:
         if self.node is None:
             return self.place.callee not in LIBRARIES
         return isinstance(self.node, ast.Attribute)
+
+    def _is_known(self, value: Any) -> bool:
+        try:
+            self.jax.typeof(value)
+        except (TypeError, ValueError):
+            return False
+        return True
 
     def calls_own(self) -> bool:
         """Tell whether the step calls a method of a traced array, or a function of JAX."""
@@ -105,6 +112,16 @@ class Untraceable:
             f"computes with an array of another library, which cannot meet {TRACED}. If the step "
             f"closes over it, pass it {self.passed}."
         )
+
+    def taking(self) -> str | None:
+        for node, value in self.place.values():
+            if array_api_compat.is_numpy_array(value) and not self._is_known(value):
+                return (
+                    f"computes with `{ast.unparse(node)}`, {describe(value)} and of type "
+                    f"{type(value).__name__}, which cannot meet {TRACED}. Convert it outside the "
+                    f"step, or {self.eagerly}."
+                )
+        return None
 
     def calling(self) -> str:
         name = "a function" if self.function is None else f"`{ast.unparse(self.function)}`"

@@ -1,12 +1,21 @@
 """A loop over timesteps that stay where they are, whichever axis time is."""
 
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
 import jax
 
 from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._problem import Problem
-from arrayrnn.loops.jax import Carry, Leaves, Step
+from arrayrnn._typing import Array
+from arrayrnn.loops.jax import Carry, Leaves, Step, over_time
 
 __all__ = ["in_place"]
+
+_CACHE_LINE = 64  # bytes
+# So many lines stay in a cache of the first level until the next timestep, in the same lines.
+_MOST_LINES = 128
 
 
 def in_place(
@@ -18,24 +27,47 @@ def in_place(
     of the caller behind it, which takes longer than many a step. Gradients would take memory that
     grows with the square of time.
     """
-    time, axis = problem.time, problem.time_axis
-    xp, keep = problem.xp, None if problem.mask is None else problem.mask.keep
+    xp, time = problem.xp, problem.time
+    keep = None if problem.mask is None else problem.mask.keep
+    axes = [_time_axis(problem, x[0, ...]) for x in problem.inputs]
+    output_axes = [_time_axis(problem, y) for y in output_like]
+    if not any((*axes, *output_axes)):
+        return over_time(problem, step, carry, output_like)
 
-    def axes(arrays: Leaves) -> Leaves:
-        # XLA sees that the caller's axes have been exchanged before, or will be again.
-        return [swap_time_and_samples(xp, x) for x in arrays] if axis else arrays
+    def swapped(arrays: Leaves, axes: list[int]) -> Leaves:
+        # XLA sees that these axes have been exchanged before, or will be again.
+        return [
+            swap_time_and_samples(xp, x) if axis else x
+            for x, axis in zip(arrays, axes, strict=True)
+        ]
 
-    inputs = axes(problem.inputs)
-    shapes = [(*y.shape[:axis], time, *y.shape[axis:]) for y in output_like]
-    outputs = [xp.empty(s, dtype=y.dtype) for s, y in zip(shapes, output_like, strict=True)]
+    inputs = swapped(problem.inputs, axes)
+    outputs = [
+        xp.empty((*y.shape[:axis], time, *y.shape[axis:]), dtype=y.dtype)
+        for y, axis in zip(output_like, output_axes, strict=True)
+    ]
 
-    def timestep(k: int, state: tuple[Carry, Leaves]) -> tuple[Carry, Leaves]:
+    def timestep(k: Any, state: tuple[Carry, Leaves]) -> tuple[Carry, Leaves]:
         (carry, outputs), t = state, time - 1 - k if problem.go_backwards else k
-        at, put = jax.lax.dynamic_index_in_dim, jax.lax.dynamic_update_index_in_dim
-        x_t = [at(x, t, axis, keepdims=False) for x in inputs]
-        carry, new = step(carry, (x_t, None if keep is None else at(keep, t, keepdims=False)))
-        return carry, [put(y, y_t, t, axis) for y, y_t in zip(outputs, new, strict=True)]
+        x_t = [_at(x, t, axis) for x, axis in zip(inputs, axes, strict=True)]
+        carry, new = step(carry, (x_t, None if keep is None else _at(keep, t, 0)))
+        put: Callable[..., Array] = jax.lax.dynamic_update_index_in_dim
+        return carry, [*map(put, outputs, new, [t] * len(new), output_axes)]
 
     unroll = None if problem.unroll is False else int(problem.unroll)
     carry, outputs = jax.lax.fori_loop(0, time, timestep, (carry, outputs), unroll=unroll)
-    return carry, axes(outputs)
+    return carry, swapped(outputs, output_axes)
+
+
+def _at(array: Array, t: Any, axis: int) -> Array:
+    return jax.lax.dynamic_index_in_dim(array, t, axis, keepdims=False)
+
+
+def _time_axis(problem: Problem, timestep: Array) -> int:
+    """Return which axis time is to be in the loop: the caller's, unless that would be slower."""
+    if not problem.time_axis:
+        return 0
+    samples, *features = timestep.shape
+    row = prod(features) * timestep.dtype.itemsize
+    scattered = row < _CACHE_LINE and samples > _MOST_LINES
+    return 0 if samples == 1 or scattered else problem.time_axis
