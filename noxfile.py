@@ -96,14 +96,19 @@ def tests(session: nox.Session, backend: str) -> None:
             options = ["-n", "auto"]  # tracing takes longer than all else
         if backend == "compiled":
             # About what is not compiled, and run in other sessions.
-            options += [f"--ignore=tests/test_{file}.py" for file in ("jax", "torch", "tracing")]
+            options += [f"--ignore=tests/test_{file}.py" for file in ("jax", "torch")]
+        if name == "jax:compiled":
+            # What goes to JAX is JAX's already: what is left is how a call is put together.
+            options += [f"tests/test_{file}.py" for file in ("rnn", "scan", "masking", "states")]
         session.run("pytest", "--backend", name, *options, *session.posargs)
     if backend == "torch" and gpu_missing:
         session.warn(f"torch:cuda skipped: {gpu_missing}")
     if backend == "numpy" and not session.posargs:
         # What is about one library can only be imported beside it.
-        about_one = ("--ignore=arrayrnn/loops", "--ignore=arrayrnn/_onnx.py")
+        about_one = [f"--ignore=arrayrnn/{path}" for path in ("compiled", "loops", "_onnx.py")]
         session.run("pytest", "--doctest-modules", "arrayrnn", *about_one)
+    if backend == "compiled" and not session.posargs:
+        session.run("pytest", "--doctest-modules", "arrayrnn/compiled")
 
 
 @nox.session
