@@ -489,8 +489,22 @@ def test_it_computes_inside_of_what_jax_traces():
 
 
 def test_tracers_that_a_step_closes_over_need_inputs_of_jax():
-    with pytest.raises(TypeError, match=r"jax\.numpy; expected an array of numpy"):
+    with pytest.raises(
+        TypeError, match="a traced array of JAX that it is not given.*arrays of JAX"
+    ):
         jax.jit(lambda w: compiled.rnn(lambda x_t, s: (x_t * w, s), X, [H])[0])(2.0)
+
+
+def test_a_step_that_keeps_what_it_is_given_is_told_of_states():
+    kept = []
+
+    def step(x_t, states):
+        kept.append(x_t)
+        return x_t + kept[0], states
+
+    compiled.rnn(step, X, [H])
+    with pytest.raises(TypeError, match="kept it from another call.* has to be a state"):
+        compiled.rnn(step, X, [H])
 
 
 def test_without_jax_it_says_what_to_install_and_the_rest_works():

@@ -30,11 +30,12 @@ def fail_refused(path: str, array: Any, error: Exception, caller: Caller) -> NoR
     ) from error
 
 
-def fail_kept(error: Exception, caller: Caller) -> NoReturn:
+def fail_kept(caller: Caller) -> NoReturn:
     raise TypeError(
-        f"`{caller.function}` uses a traced array of another call that it has kept. What a step "
-        "is to remember has to be a state, which it returns."
-    ) from error
+        f"`{caller.function}` uses a traced array of JAX that it is not given. If it has kept it "
+        "from another call: what a step is to remember has to be a state, which it returns. If "
+        "this call is inside of `jax.jit` or `jax.grad`: give it arrays of JAX."
+    )
 
 
 def fail_twice() -> NoReturn:

@@ -60,6 +60,8 @@ def loop(problem: Problem) -> Result:
             else:
                 results = run(program, operands, row.arrays)
     if is_within:
+        if not array_api_compat.is_jax_namespace(xp):
+            compiling.fail_kept(problem.caller)
         return loop_for(problem)(problem)
     last, outputs, states = results[:count], results[count : 2 * count], results[2 * count :]
     return Result(output.build(last), output.build(outputs), problem.state_nest.build(states))

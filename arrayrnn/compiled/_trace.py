@@ -50,10 +50,7 @@ def trace(problem: Problem, groups: Groups) -> tuple[ClosedJaxpr, Nest]:
         )
         for x in inputs
     ]
-    try:
-        traced = jax.make_jaxpr(step)(timestep, *others)
-    except jax.errors.UnexpectedTracerError as error:
-        compiling.fail_kept(error, problem.caller)
+    traced = jax.make_jaxpr(step)(timestep, *others)
     assert body is not None
     return traced, body.output
 
