@@ -4,7 +4,9 @@ import gc
 import subprocess
 import sys
 import threading
+import tomllib
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -530,10 +532,22 @@ for call in (
 """
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     message = (
-        "`arrayrnn.compiled` needs JAX 0.8 or later. Install it with the extra "
+        "`arrayrnn.compiled` needs JAX 0.9.2 or later. Install it with the extra "
         "`arrayrnn[compiled]`, or call `arrayrnn.rnn` or `arrayrnn.scan`."
     )
     assert shown.stdout.splitlines() == [message] * 4
+
+
+def test_a_jax_that_is_too_old_is_named_like_a_missing_one(monkeypatch):
+    monkeypatch.setattr(jax, "__version_info__", (0, 9, 1))
+    with pytest.raises(ImportError, match=r"needs JAX 0\.9\.2 or later"):
+        compiled.rnn(lambda x_t, s: (x_t, s), X, [H])
+
+
+def test_the_extra_asks_for_the_same_jax():
+    pyproject = Path(__file__).parent.parent / "pyproject.toml"
+    extras = tomllib.loads(pyproject.read_text())["project"]["optional-dependencies"]
+    assert extras["compiled"] == ["jax>=0.9.2"]
 
 
 def test_importing_it_imports_no_array_library():

@@ -8,9 +8,9 @@ from arrayrnn._checks.wording import Caller, describe, library
 from arrayrnn._typing import Namespace
 
 
-def fail_missing(error: Exception) -> NoReturn:
+def fail_missing(least: str, error: Exception | None) -> NoReturn:
     raise ImportError(
-        "`arrayrnn.compiled` needs JAX 0.8 or later. Install it with the extra "
+        f"`arrayrnn.compiled` needs JAX {least} or later. Install it with the extra "
         "`arrayrnn[compiled]`, or call `arrayrnn.rnn` or `arrayrnn.scan`."
     ) from error
 

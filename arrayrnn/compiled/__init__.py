@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["cache_clear", "cache_info", "rnn", "scan"]
 
+_LEAST_JAX = "0.9.2"  # of the extra `compiled`, too
+
 Carry = TypeVar("Carry")
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -219,7 +221,9 @@ def _run(problem: Problem) -> Result:
 def _module(name: str) -> Any:
     """Return a module of this package that imports JAX."""
     try:
-        import_module("jax").enable_x64  # noqa: B018  what older versions lack
-    except (AttributeError, ImportError) as error:
-        compiling.fail_missing(error)
+        version = import_module("jax").__version_info__
+    except ImportError as error:
+        compiling.fail_missing(_LEAST_JAX, error)
+    if version < tuple(map(int, _LEAST_JAX.split("."))):
+        compiling.fail_missing(_LEAST_JAX, None)
     return import_module(f"arrayrnn.compiled.{name}")
