@@ -15,7 +15,19 @@ from arrayrnn._typing import Array, Namespace
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ALL", "NONE", "SAME", "SOME", "Donor", "Mask", "Masks", "read_lengths", "read_mask"]
+__all__ = [
+    "ALL",
+    "NONE",
+    "SAME",
+    "SOME",
+    "Donor",
+    "Mask",
+    "Masks",
+    "own_array",
+    "placed",
+    "read_lengths",
+    "read_mask",
+]
 
 # How many samples of a timestep are unmasked; SAME is SOME, and the next timestep in order of
 # iteration has the very same mask.
@@ -38,12 +50,7 @@ class Mask:
     ) -> "Mask":
         """Bring a mask that is an array of `own_xp`, the host's perhaps, to the inputs' device."""
         kinds = _kinds(own_xp, keep, go_backwards=go_backwards)
-        if own_xp is not xp:
-            # Copied on the host first: not every library takes read-only or reversed memory.
-            keep = xp.asarray(own_xp.asarray(keep, copy=True), device=device)
-        elif array_api_compat.device(keep) != device:
-            keep = masks.moved(keep, device)
-        return cls(keep, kinds)
+        return cls(placed(xp, own_xp, keep, device), kinds)
 
     def with_one_call(self, *, go_backwards: bool) -> "Mask":
         """Let the step be called once if nothing is unmasked: its output's shape is needed."""
@@ -122,11 +129,25 @@ class Donor(NamedTuple):
         ]
 
 
+def placed(
+    xp: Namespace, own_xp: Namespace, keep: Array, device: Any, inputs: str = "inputs"
+) -> Array:
+    """Return an array of `own_xp`, the host's perhaps, as one of `xp` on the inputs' device."""
+    if own_xp is not xp:
+        # Copied on the host first: not every library takes read-only or reversed memory.
+        moved: Array = xp.asarray(own_xp.asarray(keep, copy=True), device=device)
+    elif array_api_compat.device(keep) != device:
+        moved = masks.moved(keep, device, inputs)
+    else:
+        moved = keep
+    return moved
+
+
 def read_mask(
-    xp: Namespace, mask: Any, samples: Any, time: Any, *, time_major: bool
+    xp: Namespace, mask: Any, samples: Any, time: Any, *, time_major: bool, inputs: str = "inputs"
 ) -> tuple[Namespace, Array]:
     """Return `mask` as booleans ``(time, samples)`` and the namespace that it came from."""
-    own_xp, mask = _own(xp, mask, "mask")
+    own_xp, mask = own_array(xp, mask, "mask", inputs)
     masks.mask(own_xp, mask, samples, time, time_major=time_major)
     mask = mask if mask.ndim == 2 else mask[:, :, 0]
     mask = mask if time_major else swap_time_and_samples(own_xp, mask)
@@ -134,23 +155,31 @@ def read_mask(
 
 
 def read_lengths(
-    xp: Namespace, lengths: Any, samples: Any, time: Any, inputs: Array
+    xp: Namespace,
+    lengths: Any,
+    samples: Any,
+    time: Any,
+    first: Array,
+    inputs: str = "inputs",
 ) -> tuple[Namespace, Array]:
-    """Return booleans ``(time, samples)``, True at the first ``lengths[s]`` timesteps."""
-    own_xp, lengths = _own(xp, lengths, "input_length")
-    masks.lengths(own_xp, lengths, samples, time)
+    """Return booleans ``(time, samples)``, True at the first ``lengths[s]`` timesteps.
+
+    `first` is an array with time first, of the argument called `inputs`.
+    """
+    own_xp, lengths = own_array(xp, lengths, "input_length", inputs)
+    masks.lengths(own_xp, lengths, samples, time, inputs=inputs)
     values = _host.read(own_xp, lengths)
     if values is not None:
-        masks.length_values(values, time)
+        masks.length_values(values, time, inputs=inputs)
         own_xp, lengths = array_api_compat.array_namespace(values), values
     if own_xp is not xp and not is_fixed(time):
-        own_xp, lengths = xp, xp.asarray(lengths, device=array_api_compat.device(inputs))
-    steps = timesteps(own_xp, time, inputs, device=array_api_compat.device(lengths))
+        own_xp, lengths = xp, xp.asarray(lengths, device=array_api_compat.device(first))
+    steps = timesteps(own_xp, time, first, device=array_api_compat.device(lengths))
     # Needs no clamping: below 0 nothing is kept, above `time` everything.
     return own_xp, own_xp.expand_dims(steps, axis=1) < own_xp.astype(lengths, steps.dtype)
 
 
-def _own(xp: Namespace, values: Any, name: str) -> tuple[Namespace, Any]:
+def own_array(xp: Namespace, values: Any, name: str, inputs: str) -> tuple[Namespace, Any]:
     """Return an argument that may come from the host as an array, and its namespace."""
     if isinstance(values, list | tuple):
         values = masks.rectangular(values, name)
@@ -159,7 +188,7 @@ def _own(xp: Namespace, values: Any, name: str) -> tuple[Namespace, Any]:
         wording.fail_no_array(values, name)
     own_xp = array_api_compat.array_namespace(values)
     if own_xp is not xp and not array_api_compat.is_numpy_namespace(own_xp):
-        wording.fail_library(name, own_xp, xp)
+        wording.fail_library(name, own_xp, xp, inputs)
     return own_xp, values
 
 

@@ -24,30 +24,44 @@ def step_function(value: Any, caller: Caller) -> None:
 
 def inputs(value: Any, leaves: Sequence[Any], paths: Paths, *, time_major: bool) -> tuple[Any, Any]:
     """Check the leaves of `inputs` and return their numbers of samples and timesteps."""
-    if value is None:
-        fail_no_array(value, "inputs")
-    if not leaves:
-        raise ValueError("`inputs` is an empty nest; expected at least one array.")
-    axes = "(time, samples, ...)" if time_major else "(samples, time, ...)"
-    for k, leaf in enumerate(leaves):
-        is_array(leaf, paths, k)
-        if leaf.ndim < 3:
-            raise ValueError(
-                f"`{paths[k]}` is {describe(leaf)}; expected {axes}, at least 3 dimensions. "
-                "Give one number per timestep a last axis of length 1."
-            )
-        if not agree(leaf.shape[:2], leaves[0].shape[:2]):
-            raise ValueError(
-                f"`{paths[k]}` is {describe(leaf)}, `{paths[0]}` is {describe(leaves[0])}; "
-                f"expected the same samples and time, {axes}, in every array of `inputs`."
-            )
-    first, second = (_known([leaf.shape[axis] for leaf in leaves]) for axis in (0, 1))
-    time, samples = (first, second) if time_major else (second, first)
+    samples, time = over_time(value, leaves, paths, "inputs", time_major=time_major, least_rank=3)
     if time == 0:
         raise ValueError(
             f"`{paths[0]}` is {describe(leaves[0])}, without timesteps; expected at least one."
         )
     return samples, time
+
+
+def over_time(
+    value: Any,
+    leaves: Sequence[Any],
+    paths: Paths,
+    name: str,
+    *,
+    time_major: bool,
+    least_rank: int = 2,
+) -> tuple[Any, Any]:
+    """Check the leaves of an argument; return their numbers of samples and timesteps."""
+    if value is None:
+        fail_no_array(value, name)
+    if not leaves:
+        raise ValueError(f"`{name}` is an empty nest; expected at least one array.")
+    axes = "(time, samples, ...)" if time_major else "(samples, time, ...)"
+    hint = " Give one number per timestep a last axis of length 1." if least_rank == 3 else ""
+    for k, leaf in enumerate(leaves):
+        is_array(leaf, paths, k)
+        if leaf.ndim < least_rank:
+            raise ValueError(
+                f"`{paths[k]}` is {describe(leaf)}; expected {axes}, at least {least_rank} "
+                f"dimensions.{hint}"
+            )
+        if not agree(leaf.shape[:2], leaves[0].shape[:2]):
+            raise ValueError(
+                f"`{paths[k]}` is {describe(leaf)}, `{paths[0]}` is {describe(leaves[0])}; "
+                f"expected the same samples and time, {axes}, in every array of `{name}`."
+            )
+    first, second = (known([leaf.shape[axis] for leaf in leaves]) for axis in (0, 1))
+    return (second, first) if time_major else (first, second)
 
 
 def xs(leaves: Sequence[Any], paths: Paths, length: Any) -> Any:
@@ -64,7 +78,7 @@ def xs(leaves: Sequence[Any], paths: Paths, length: Any) -> Any:
                 f"`{paths[k]}` is {describe(leaf)}, `{paths[0]}` is {describe(leaves[0])}; "
                 "expected the same length of the first axis in every array of `xs`."
             )
-    time: Any = _known([leaf.shape[0] for leaf in leaves]) if leaves else None
+    time: Any = known([leaf.shape[0] for leaf in leaves]) if leaves else None
     if length is not None:
         try:
             number = index(length)
@@ -86,7 +100,7 @@ def xs(leaves: Sequence[Any], paths: Paths, length: Any) -> Any:
     return time
 
 
-def _known(lengths: Sequence[Any]) -> Any:
+def known(lengths: Sequence[Any]) -> Any:
     """Return a length of which lazy arrays may leave some open."""
     return next((n for n in lengths if not is_open(n)), lengths[0])
 

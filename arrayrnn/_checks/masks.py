@@ -36,13 +36,13 @@ def mask(xp: Namespace, mask: Any, samples: Any, time: Any, *, time_major: bool)
         )
 
 
-def moved(mask: Any, device: Any) -> Any:
+def moved(mask: Any, device: Any, inputs: str = "inputs") -> Any:
     try:
         return array_api_compat.to_device(mask, device)
     except Exception as error:  # each library has one of its own for this
         raise ValueError(
             f"`mask` or `input_length` is on device {array_api_compat.device(mask)} and cannot be "
-            f"moved to {device}, where `inputs` are."
+            f"moved to {device}, where `{inputs}` is."
         ) from error
 
 
@@ -64,7 +64,7 @@ def states_under_mask(leaves: Sequence[Array], paths: Paths, samples: Any) -> No
             )
 
 
-def length(value: Any, time: Any) -> int | None:
+def length(value: Any, time: Any, inputs: str = "inputs") -> int | None:
     """Return `input_length` as an integer, or None if there is one for each sample, or none."""
     if value is None or isinstance(value, list | tuple):
         return None
@@ -83,30 +83,49 @@ def length(value: Any, time: Any) -> int | None:
     if number < 1 or (is_fixed(time) and number > time):
         raise ValueError(
             f"`input_length` is {number}; expected 1 <= input_length <= {time}, the timesteps of "
-            "`inputs`."
+            f"`{inputs}`."
         )
     return number
 
 
-def lengths(xp: Namespace, lengths: Any, samples: Any, time: Any) -> None:
+def lengths(
+    xp: Namespace,
+    lengths: Any,
+    samples: Any,
+    time: Any,
+    name: str = "input_length",
+    inputs: str = "inputs",
+) -> None:
     if not xp.isdtype(lengths.dtype, "integral"):
-        raise TypeError(f"`input_length` is {describe(lengths)}; expected an integer dtype.")
+        raise TypeError(f"`{name}` is {describe(lengths)}; expected an integer dtype.")
     if not agree(lengths.shape, (samples,)):
         raise ValueError(
-            f"`input_length` is {describe(lengths)}; expected one length for each sample, shape "
+            f"`{name}` is {describe(lengths)}; expected one length for each sample, shape "
             f"{(samples,)}."
         )
     if isinstance(time, float):  # nan, as Dask has it
         raise ValueError(
-            "`input_length` is given for `inputs` with an unknown number of timesteps; expected a "
+            f"`{name}` is given for `{inputs}` with an unknown number of timesteps; expected a "
             "known one, or a `mask`. Call `compute_chunk_sizes()` of the inputs first."
         )
 
 
-def length_values(values: Any, time: Any) -> None:
+def places(leaves: Sequence[Array], paths: Paths, samples: Any, time: Any) -> None:
+    """Refuse to move timesteps about where a lazy array does not know how many its chunks hold."""
+    # nan, as Dask has it. `samples` is None if it does not matter.
+    if isinstance(time, float) or isinstance(samples, float):
+        raise ValueError(
+            f"`{paths[0]}` is {describe(leaves[0])}, with chunks of unknown lengths; expected "
+            "known ones. Call its `compute_chunk_sizes()` first."
+        )
+
+
+def length_values(
+    values: Any, time: Any, name: str = "input_length", inputs: str = "inputs"
+) -> None:
     for sample, value in enumerate(values.tolist()):
         if value < 0 or (is_fixed(time) and value > time):
             raise ValueError(
-                f"`input_length[{sample}]` is {value}; expected 0 <= length <= {time}, the "
-                "timesteps of `inputs`."
+                f"`{name}[{sample}]` is {value}; expected 0 <= length <= {time}, the "
+                f"timesteps of `{inputs}`."
             )
