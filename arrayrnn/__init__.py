@@ -4,10 +4,19 @@ The arrays that are passed in decide which library runs the loop: anything that 
 array API standard.
 """
 
+from arrayrnn._pad import pad_sequences
 from arrayrnn._rnn import rnn
 from arrayrnn._scan import scan
 from arrayrnn._typing import StepFunction
+from arrayrnn._unpad import unpad_sequences
 
-__all__ = ["StepFunction", "__version__", "rnn", "scan"]
+__all__ = [
+    "StepFunction",
+    "__version__",
+    "pad_sequences",
+    "rnn",
+    "scan",
+    "unpad_sequences",
+]
 
 __version__ = "0.1.0"

@@ -18,7 +18,7 @@ from arrayrnn._operations import unstack_of
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
 
-__all__ = ["Block", "blocks"]
+__all__ = ["Block", "blocks", "unstacked"]
 
 _SMALLEST = 64  # timesteps
 _WORTH_PACKING = 1024  # elements of a timestep, at most
@@ -75,6 +75,12 @@ def blocks(
             rows = zip(*columns, strict=True) if columns else [()] * len(times)
             timesteps = map(nest.build, rows)
         yield Block(times[order], timesteps, kinds, masks)
+
+
+def unstacked(xp: Namespace, array: Array, count: int) -> list[Array]:
+    """Return what `array` holds along its first axis, of that length."""
+    parts = _split(xp, array, count, max(_SMALLEST, isqrt(count)))
+    return [row for part in parts for row in unstack_of(xp)(part)]
 
 
 def _masks(xp: Namespace, mask: Array, unstack: Callable[[Array], Sequence[Array]]) -> Masks:

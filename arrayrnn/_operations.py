@@ -11,7 +11,15 @@ import array_api_compat
 
 from arrayrnn._typing import Array, Namespace
 
-__all__ = ["first_true", "row_at", "timesteps", "unstack_of", "where_of"]
+__all__ = [
+    "first_length",
+    "first_true",
+    "row_at",
+    "stack_joined",
+    "timesteps",
+    "unstack_of",
+    "where_of",
+]
 
 
 def where_of(xp: Namespace) -> Callable[[Array, Array, Array], Array]:
@@ -30,6 +38,14 @@ def unstack_of(xp: Namespace) -> Callable[[Any], Sequence[Array]]:
         # array-api-compat's goes through `moveaxis`, for which torch.func.vmap has no rule.
         return lambda array: array.unbind(0)
     return partial(xp.unstack, axis=0)
+
+
+def first_length(xp: Namespace, array: Any) -> Any:
+    """Return the length of the first axis; an array if it is known at run time."""
+    length = array.shape[0]
+    if not isinstance(length, int) and array_api_compat.is_ndonnx_namespace(xp):
+        length = array.dynamic_shape[0]
+    return length
 
 
 def timesteps(xp: Namespace, time: Any, like: Any, *, device: Any) -> Array:
@@ -71,3 +87,14 @@ def row_at(xp: Namespace, array: Any, index: Any) -> Array:
 
         return xp.asarray(_onnx.row_at(array, index))
     return xp.take(array, index, axis=0)
+
+
+def stack_joined(xp: Namespace, rows: Sequence[Sequence[Array]], length: int) -> Array:
+    """Return, side by side, what becomes an array of `length` if its parts are joined."""
+    if array_api_compat.is_jax_namespace(xp) or array_api_compat.is_dask_namespace(xp):
+        # JAX compiles this for the lengths in a row, and would compile what is below for those of
+        # all rows; on Dask reshaping is what costs.
+        return xp.stack([xp.concat(parts) for parts in rows])
+    # Copies once.
+    joined = xp.concat([part for parts in rows for part in parts])
+    return xp.reshape(joined, (len(rows), length, *joined.shape[1:]))

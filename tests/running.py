@@ -1,4 +1,4 @@
-"""`rnn` and `scan` as the tests call them: as they are, or traced by the library under test.
+"""The public functions as the tests call them: as they are, or traced by the library under test.
 
 Traced means that the arrays among the arguments have no values while they run, and that what is
 compared comes out of the program that was traced.
@@ -17,7 +17,15 @@ import arrayrnn
 from arrayrnn import compiled
 from backends import Backend
 
-__all__ = ["backend", "known_shapes", "on", "rnn", "scan"]
+__all__ = [
+    "backend",
+    "known_shapes",
+    "on",
+    "pad_sequences",
+    "rnn",
+    "scan",
+    "unpad_sequences",
+]
 
 # The arguments that hold arrays.
 _OF_ARRAYS = {
@@ -30,6 +38,8 @@ _OF_ARRAYS = {
         "initial_output",
     ),
     arrayrnn.scan: ("init", "xs"),
+    arrayrnn.pad_sequences: ("sequences",),
+    arrayrnn.unpad_sequences: ("outputs",),
 }
 _BACKEND: ContextVar[Backend | None] = ContextVar("backend", default=None)
 _SHAPES_ARE_KNOWN: ContextVar[bool] = ContextVar("shapes are known", default=False)
@@ -68,10 +78,21 @@ def scan(*positional: Any, **options: Any) -> Any:
     return _run(arrayrnn.scan, positional, options)
 
 
+def pad_sequences(*positional: Any, **options: Any) -> Any:
+    """Call `arrayrnn.pad_sequences` like `rnn`."""
+    return _run(arrayrnn.pad_sequences, positional, options)
+
+
+def unpad_sequences(*positional: Any, **options: Any) -> Any:
+    """Call `arrayrnn.unpad_sequences` like `rnn`."""
+    return _run(arrayrnn.unpad_sequences, positional, options)
+
+
 def _run(function: Callable[..., Any], positional: tuple[Any, ...], options: dict[str, Any]) -> Any:
     own_backend = backend()
     if own_backend is not None and own_backend.is_compiled:
-        return getattr(compiled, function.__name__)(*positional, **options)
+        # Those without a loop have nothing to compile.
+        return getattr(compiled, function.__name__, function)(*positional, **options)
     if own_backend not in (Backend.JAX_JIT, Backend.ONNX):
         return function(*positional, **options)
     call = inspect.signature(function).bind(*positional, **options).arguments
@@ -155,15 +176,18 @@ def _shapes(call: dict[str, Any], names: Sequence[str], arrays: Sequence[Any]) -
             (f"time {k}", *a.shape[1:]) if name == "xs" and open_time else a.shape
             for k, (name, a) in enumerate(zip(names, arrays, strict=True))
         ]
+    if "sequences" in call:
+        return [(f"time {k}", *a.shape[1:]) for k, a in enumerate(arrays)]
     at_time = 0 if call.get("time_major") else 1
-    inputs = [a for a, name in zip(arrays, names, strict=True) if name == "inputs" and a.ndim > 1]
+    of_inputs = ("inputs", "x")
+    inputs = [a for a, name in zip(arrays, names, strict=True) if name in of_inputs and a.ndim > 1]
     numbers = {a.shape[1 - at_time] for a in inputs}
 
     def shape(k: int, name: str, array: Any) -> tuple[int | str, ...]:
         shape: list[int | str] = list(array.shape)
         if name == "constants":
             return tuple(shape)
-        over_time = name in ("inputs", "mask")
+        over_time = name in ("inputs", "mask", "x", "outputs")
         at_samples = 1 - at_time if over_time else 0
         if over_time and open_time:
             shape[at_time] = f"time {k}"

@@ -24,7 +24,8 @@ NAMING = {
 
 
 def test_the_public_names():
-    assert sorted(arrayrnn.__all__) == ["StepFunction", "__version__", "rnn", "scan"]
+    functions = ["pad_sequences", "rnn", "scan", "unpad_sequences"]
+    assert sorted(arrayrnn.__all__) == ["StepFunction", "__version__", *functions]
     assert all(hasattr(arrayrnn, name) for name in arrayrnn.__all__)
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, assert_type
 import numpy as np
 import numpy.typing as npt
 
-from arrayrnn import StepFunction, rnn
+from arrayrnn import StepFunction, pad_sequences, rnn, unpad_sequences
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,6 +53,11 @@ rnn(decay, x, [h], progress=lambda done, total: print(f"{done / total:.0%}"))
 
 step: StepFunction[Inputs, Filtered] = kalman
 
+# What is padded and cut is of the type that it was.
+assert_type(pad_sequences([Inputs(x[0], x[0])], value=1)[0], Inputs)
+assert_type(unpad_sequences(outputs, [5, 2], time_major=False), list[Floats])
+
 # What a checker should refuse.
 rnn(decay, Inputs(x, x), [h])  # type: ignore[arg-type]
 rnn(x, x, [h])  # type: ignore[arg-type]
+pad_sequences([x], value="0")  # type: ignore[arg-type]
