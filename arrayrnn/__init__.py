@@ -5,6 +5,7 @@ array API standard.
 """
 
 from arrayrnn._pad import pad_sequences
+from arrayrnn._reverse import reverse_sequence
 from arrayrnn._rnn import rnn
 from arrayrnn._scan import scan
 from arrayrnn._typing import StepFunction
@@ -14,6 +15,7 @@ __all__ = [
     "StepFunction",
     "__version__",
     "pad_sequences",
+    "reverse_sequence",
     "rnn",
     "scan",
     "unpad_sequences",

@@ -9,7 +9,7 @@ import ndonnx
 import numpy as np
 import spox.opset.ai.onnx.v21 as op
 
-__all__ = ["Sizes", "integers", "row_at", "settle"]
+__all__ = ["Sizes", "integers", "row_at", "settle", "take_in_rows"]
 
 Sizes = tuple[int | None, ...]
 
@@ -60,3 +60,9 @@ def row_at(array: Any, index: Any) -> Any:
     row = op.slice(array.unwrap_spox(), start, stop, integers(0))
     rows = ndonnx.asarray(row).shape[0]
     return settle(row, (rows, *array.shape[1:]))
+
+
+def take_in_rows(array: Any, index: Any) -> Any:
+    """Return ``array[s, index[s, t], ...]`` for all ``s`` and ``t``."""
+    at = op.unsqueeze(index.unwrap_spox(), integers(2))
+    return settle(op.gather_nd(array.unwrap_spox(), at, batch_dims=1), tuple(array.shape))

@@ -9,6 +9,7 @@ from typing import Any
 
 import array_api_compat
 
+from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._typing import Array, Namespace
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "first_true",
     "row_at",
     "stack_joined",
+    "take_timesteps",
     "timesteps",
     "unstack_of",
     "where_of",
@@ -98,3 +100,49 @@ def stack_joined(xp: Namespace, rows: Sequence[Sequence[Array]], length: int) ->
     # Copies once.
     joined = xp.concat([part for parts in rows for part in parts])
     return xp.reshape(joined, (len(rows), length, *joined.shape[1:]))
+
+
+def take_timesteps(xp: Namespace, array: Any, index: Any, time_axis: int) -> Array:
+    """Return for each sample and timestep what `array` has at another timestep of the sample.
+
+    `time_axis` is 0 or 1, samples being the other; `index` is ``(time, samples)``.
+    """
+    if array_api_compat.is_dask_namespace(xp):
+        import dask.array as da
+        from dask.array.utils import meta_from_array
+
+        axes, chunks = tuple(range(array.ndim)), array.chunks
+        # What is at a timestep may come from any other. Rows of blocks are the blocks' own matter.
+        taken = da.blockwise(
+            _take_in_block,
+            axes,
+            array.rechunk({time_axis: -1}),
+            axes,
+            index.rechunk({0: -1, 1: chunks[1 - time_axis]}),
+            (time_axis, 1 - time_axis),
+            dtype=array.dtype,
+            meta=meta_from_array(array),
+            time_axis=time_axis,
+        )
+        return taken.rechunk({time_axis: chunks[time_axis]})
+    if array_api_compat.is_ndonnx_namespace(xp):
+        from arrayrnn import _onnx
+
+        array = array if time_axis else swap_time_and_samples(xp, array)
+        taken = xp.asarray(_onnx.take_in_rows(array, swap_time_and_samples(xp, index)))
+        return taken if time_axis else swap_time_and_samples(xp, taken)
+    # Not by `take_along_axis`, which came to the standard in 2024.12 and wants an index for each
+    # feature.
+    time, samples = index.shape
+    sample = xp.arange(samples, dtype=index.dtype, device=array_api_compat.device(index))
+    if time_axis:
+        rows = swap_time_and_samples(xp, index) + time * xp.expand_dims(sample, axis=1)
+    else:
+        rows = samples * index + sample
+    every = xp.reshape(array, (time * samples, *array.shape[2:]))
+    return xp.reshape(xp.take(every, xp.reshape(rows, (-1,)), axis=0), array.shape)
+
+
+def _take_in_block(array: Any, index: Any, time_axis: int) -> Array:
+    xp = array_api_compat.array_namespace(array)
+    return take_timesteps(xp, array, index, time_axis)

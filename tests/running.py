@@ -22,6 +22,7 @@ __all__ = [
     "known_shapes",
     "on",
     "pad_sequences",
+    "reverse_sequence",
     "rnn",
     "scan",
     "unpad_sequences",
@@ -40,6 +41,7 @@ _OF_ARRAYS = {
     arrayrnn.scan: ("init", "xs"),
     arrayrnn.pad_sequences: ("sequences",),
     arrayrnn.unpad_sequences: ("outputs",),
+    arrayrnn.reverse_sequence: ("x", "input_length", "mask"),
 }
 _BACKEND: ContextVar[Backend | None] = ContextVar("backend", default=None)
 _SHAPES_ARE_KNOWN: ContextVar[bool] = ContextVar("shapes are known", default=False)
@@ -86,6 +88,11 @@ def pad_sequences(*positional: Any, **options: Any) -> Any:
 def unpad_sequences(*positional: Any, **options: Any) -> Any:
     """Call `arrayrnn.unpad_sequences` like `rnn`."""
     return _run(arrayrnn.unpad_sequences, positional, options)
+
+
+def reverse_sequence(*positional: Any, **options: Any) -> Any:
+    """Call `arrayrnn.reverse_sequence` like `rnn`."""
+    return _run(arrayrnn.reverse_sequence, positional, options)
 
 
 def _run(function: Callable[..., Any], positional: tuple[Any, ...], options: dict[str, Any]) -> Any:

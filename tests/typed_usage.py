@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, assert_type
 import numpy as np
 import numpy.typing as npt
 
-from arrayrnn import StepFunction, pad_sequences, rnn, unpad_sequences
+from arrayrnn import StepFunction, pad_sequences, reverse_sequence, rnn, unpad_sequences
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,7 +53,8 @@ rnn(decay, x, [h], progress=lambda done, total: print(f"{done / total:.0%}"))
 
 step: StepFunction[Inputs, Filtered] = kalman
 
-# What is padded and cut is of the type that it was.
+# What is padded, cut and reversed is of the type that it was.
+assert_type(reverse_sequence(Inputs(x, x), input_length=[5, 2]), Inputs)
 assert_type(pad_sequences([Inputs(x[0], x[0])], value=1)[0], Inputs)
 assert_type(unpad_sequences(outputs, [5, 2], time_major=False), list[Floats])
 
