@@ -19,6 +19,12 @@ def test_the_readme_prints_what_it_says():
     assert failed == 0
 
 
+def test_the_recipes_print_what_they_say():
+    failed, attempted = doctest.testfile(str(ROOT / "docs/recipes.md"), module_relative=False)
+    assert attempted >= 20
+    assert failed == 0
+
+
 @pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed")
 def test_the_page_about_compiled_prints_what_it_says():
     page = ROOT / "docs" / "compiled.md"
