@@ -4,6 +4,7 @@ The arrays that are passed in decide which library runs the loop: anything that 
 array API standard.
 """
 
+from arrayrnn._bidirectional import bidirectional
 from arrayrnn._pad import pad_sequences
 from arrayrnn._reverse import reverse_sequence
 from arrayrnn._rnn import rnn
@@ -14,6 +15,7 @@ from arrayrnn._unpad import unpad_sequences
 __all__ = [
     "StepFunction",
     "__version__",
+    "bidirectional",
     "pad_sequences",
     "reverse_sequence",
     "rnn",

@@ -56,7 +56,8 @@ class Chain:
         mask = None
         if keep is not None:
             own_xp = array_api_compat.array_namespace(keep)
-            mask = Mask.of(xp, own_xp, keep, device, go_backwards=problem.go_backwards)
+            mask = Mask.of(xp, own_xp, keep, device)
+            mask = mask.backwards() if problem.go_backwards else mask
             if donor is None and xp.any(mask.keep):
                 donor = Donor.of(xp, mask, inputs, states, go_backwards=problem.go_backwards)
         block = replace(

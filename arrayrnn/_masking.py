@@ -45,12 +45,21 @@ class Mask:
     kinds: "np.ndarray[Any, Any] | None"  # of each timestep, if they can be read
 
     @classmethod
-    def of(
-        cls, xp: Namespace, own_xp: Namespace, keep: Array, device: Any, *, go_backwards: bool
-    ) -> "Mask":
-        """Bring a mask that is an array of `own_xp`, the host's perhaps, to the inputs' device."""
-        kinds = _kinds(own_xp, keep, go_backwards=go_backwards)
-        return cls(placed(xp, own_xp, keep, device), kinds)
+    def of(cls, xp: Namespace, own_xp: Namespace, keep: Array, device: Any) -> "Mask":
+        """Bring a mask that is an array of `own_xp`, the host's perhaps, to the inputs' device.
+
+        It is read for going forwards.
+        """
+        return cls(placed(xp, own_xp, keep, device), _kinds(own_xp, keep))
+
+    def backwards(self) -> "Mask":
+        """Return this mask, read for going forwards, as one for going backwards."""
+        if self.kinds is None:
+            return self
+        same, kinds = self.kinds == SAME, self.kinds.copy()
+        kinds[same] = SOME
+        kinds[1:][same[:-1]] = SAME
+        return Mask(self.keep, kinds)
 
     def with_one_call(self, *, go_backwards: bool) -> "Mask":
         """Let the step be called once if nothing is unmasked: its output's shape is needed."""
@@ -192,13 +201,13 @@ def own_array(xp: Namespace, values: Any, name: str, inputs: str) -> tuple[Names
     return own_xp, values
 
 
-def _kinds(xp: Namespace, mask: Array, *, go_backwards: bool) -> "np.ndarray[Any, Any] | None":
+def _kinds(xp: Namespace, mask: Array) -> "np.ndarray[Any, Any] | None":
     if not _host.readable(xp, mask):
         return None
     some, whole = xp.any(mask, axis=1), xp.all(mask, axis=1)
     same = xp.all(mask[1:, ...] == mask[:-1, ...], axis=1)
     last = xp.zeros(1, dtype=xp.bool, device=array_api_compat.device(mask))
-    same = xp.concat([last, same] if go_backwards else [same, last])
+    same = xp.concat([same, last])
     # NONE, or SOME and one more for ALL or two more for SAME.
     whole, same = xp.logical_and(some, whole), xp.logical_and(some, same)
     again = xp.astype(xp.logical_and(same, xp.logical_not(whole)), xp.uint8)

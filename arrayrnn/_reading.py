@@ -1,20 +1,31 @@
-"""Reading the arguments of the public functions into a problem for the loops."""
+"""Reading the arguments of the public functions into problems for the loops."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import array_api_compat
 
 from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._checks import arguments, masks, results
-from arrayrnn._checks.wording import RNN, SCAN
+from arrayrnn._checks.wording import RNN, SCAN, Caller
 from arrayrnn._masking import Mask, read_lengths, read_mask
 from arrayrnn._problem import Problem
 from arrayrnn._states import from_python, read_states
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, StepFunction
 
-__all__ = ["problem_of_rnn", "problem_of_scan"]
+__all__ = ["Direction", "problem_of_rnn", "problem_of_scan", "problems_of"]
+
+
+class Direction(NamedTuple):
+    """What is one direction's own of the arguments that become problems."""
+
+    caller: Caller
+    step_function: Any
+    initial_states: Any
+    initial_output: Any = None
+    go_backwards: bool = False
+    in_input_order: bool = False
 
 
 def problem_of_rnn(
@@ -34,62 +45,105 @@ def problem_of_rnn(
     progress: bool | Callable[[int, int], object] | None,
 ) -> Problem:
     """Check and read the arguments of `rnn`."""
-    arguments.step_function(step_function, RNN)
+    direction = Direction(RNN, step_function, initial_states, initial_output, go_backwards)
+    (problem,) = problems_of(
+        [direction],
+        inputs,
+        mask=mask,
+        constants=constants,
+        unroll=unroll,
+        input_length=input_length,
+        time_major=time_major,
+        zero_output_for_mask=zero_output_for_mask,
+        return_all_outputs=return_all_outputs,
+        samplewise=samplewise,
+        progress=progress,
+    )
+    return problem
+
+
+def problems_of(
+    directions: Sequence[Direction],
+    inputs: Any,
+    *,
+    mask: Any,
+    constants: Sequence[Any] | None,
+    unroll: bool | int,
+    input_length: SupportsIndex | Sequence[int] | Array | None,
+    time_major: bool,
+    zero_output_for_mask: bool,
+    return_all_outputs: bool,
+    samplewise: bool,
+    progress: bool | Callable[[int, int], object] | None,
+) -> list[Problem]:
+    """Check and read the arguments of runs over the same inputs; what they share is read once."""
+    for own in directions:
+        arguments.step_function(own.step_function, own.caller)
     arguments.unroll(unroll)
     arguments.progress(progress)
     leaves, input_nest = Nest.of(inputs)
     input_paths = input_nest.paths("inputs")
     samples, time = arguments.inputs(inputs, leaves, input_paths, time_major=time_major)
     xp = array_api_compat.array_namespace(leaves[0])
-    states, state_nest = read_states(xp, initial_states, leaves)
-    state_paths = state_nest.paths("initial_states")
     first = (leaves[0], input_paths, 0)
+    names = [own.caller.initial_states for own in directions]
+    states = [
+        read_states(xp, own.initial_states, leaves, name)
+        for own, name in zip(directions, names, strict=True)
+    ]
+    state_paths = [nest.paths(name) for (_, nest), name in zip(states, names, strict=True)]
     arguments.placed_alike(xp, leaves, input_paths, first)
-    arguments.placed_alike(xp, states, state_paths, first)
-    if initial_output is not None:
-        before, before_nest = Nest.of(initial_output)
-        before_paths = before_nest.paths("initial_output")
-        arguments.placed_alike(xp, before, before_paths, first)
+    for own, (arrays, _), paths in zip(directions, states, state_paths, strict=True):
+        arguments.placed_alike(xp, arrays, paths, first)
+        if own.initial_output is not None:
+            before, before_nest = Nest.of(own.initial_output)
+            before_paths = before_nest.paths(own.caller.initial_output)
+            arguments.placed_alike(xp, before, before_paths, first)
     constants = arguments.constants(constants)
     length = masks.length(input_length, time)
 
-    arrays = [x if time_major else swap_time_and_samples(xp, x) for x in leaves]
+    over_time = [x if time_major else swap_time_and_samples(xp, x) for x in leaves]
     keep = None
     if mask is not None:
-        masks.states_to_mask(state_nest)
+        for own, (_, nest) in zip(directions, states, strict=True):
+            masks.states_to_mask(nest, own.caller)
         keep = read_mask(xp, mask, samples, time, time_major=time_major)
     elif input_length is not None and length is None:
-        keep = read_lengths(xp, input_length, samples, time, arrays[0])
+        keep = read_lengths(xp, input_length, samples, time, over_time[0])
     if length is not None:
-        arrays = [x[:length, ...] for x in arrays]
-    whole_mask = None
+        over_time = [x[:length, ...] for x in over_time]
+    forwards = None
     if keep is not None:
-        masks.states_under_mask(states, state_paths, samples)
+        for (arrays, _), paths in zip(states, state_paths, strict=True):
+            masks.states_under_mask(arrays, paths, samples)
         own_xp, kept = keep
         kept = kept if length is None else kept[:length, ...]
-        device = array_api_compat.device(arrays[0])
-        whole_mask = Mask.of(xp, own_xp, kept, device, go_backwards=go_backwards)
+        forwards = Mask.of(xp, own_xp, kept, array_api_compat.device(over_time[0]))
 
-    return Problem(
-        xp=xp,
-        caller=RNN,
-        step_function=step_function,
-        inputs=arrays,
-        input_nest=input_nest,
-        time=time if length is None else length,
-        states=states,
-        state_nest=state_nest,
-        constants=constants,
-        mask=whole_mask,
-        initial_output=initial_output,
-        zero_output_for_mask=zero_output_for_mask,
-        go_backwards=go_backwards,
-        all_outputs=return_all_outputs,
-        time_axis=0 if time_major else 1,
-        unroll=unroll,
-        samplewise=samplewise,
-        progress=progress,
-    )
+    return [
+        Problem(
+            xp=xp,
+            caller=own.caller,
+            step_function=own.step_function,
+            inputs=over_time,
+            input_nest=input_nest,
+            time=time if length is None else length,
+            states=arrays,
+            state_nest=nest,
+            constants=constants,
+            mask=forwards if forwards is None or not own.go_backwards else forwards.backwards(),
+            initial_output=own.initial_output,
+            zero_output_for_mask=zero_output_for_mask,
+            go_backwards=own.go_backwards,
+            in_input_order=own.in_input_order,
+            all_outputs=return_all_outputs,
+            time_axis=0 if time_major else 1,
+            unroll=unroll,
+            samplewise=samplewise,
+            progress=progress,
+        )
+        for own, (arrays, nest) in zip(directions, states, strict=True)
+    ]
 
 
 def problem_of_scan(

@@ -1,4 +1,4 @@
-"""Reading `initial_states`: one array or many, Python numbers among them."""
+"""Reading initial states: one array or many, Python numbers among them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,14 +13,16 @@ __all__ = ["from_python", "read_states"]
 
 
 def read_states(
-    xp: Namespace, initial_states: Any, inputs: Sequence[Array]
+    xp: Namespace, initial_states: Any, inputs: Sequence[Array], name: str
 ) -> tuple[tuple[Array, ...], Nest]:
-    """Return the leaves of the states, and their nest: a tuple with one entry for each state."""
+    """Return the leaves of the states, and their nest: a tuple with one entry for each state.
+
+    `name` is that of the argument.
+    """
     if array_api_compat.is_array_api_obj(initial_states):
         initial_states = (initial_states,)
-    arguments.sequence(
-        initial_states, "initial_states", "Put a single state into a list; [] means none."
-    )
+    hint = "Put a single state into a list; [] means none."
+    arguments.sequence(initial_states, name, hint)
     leaves, nest = Nest.of(tuple(initial_states))
     return tuple(from_python(xp, leaf, inputs) for leaf in leaves), nest
 

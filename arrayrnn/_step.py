@@ -216,7 +216,7 @@ class Body:
         samples = None if problem.mask is None else problem.mask.keep.shape[1]
         results.first_output(output, leaves, samples, self._xp, problem.caller)
         if problem.initial_output is not None:
-            results.initial_output(problem.initial_output, output, leaves)
+            results.initial_output(problem.initial_output, output, leaves, problem.caller)
         self.output = output
         self._first_output = leaves
         self._output_shapes = tuple(tuple(leaf.shape) for leaf in leaves)

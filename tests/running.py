@@ -19,6 +19,7 @@ from backends import Backend
 
 __all__ = [
     "backend",
+    "bidirectional",
     "known_shapes",
     "on",
     "pad_sequences",
@@ -33,6 +34,15 @@ _OF_ARRAYS = {
     arrayrnn.rnn: (
         "inputs",
         "initial_states",
+        "mask",
+        "constants",
+        "input_length",
+        "initial_output",
+    ),
+    arrayrnn.bidirectional: (
+        "inputs",
+        "forward_states",
+        "backward_states",
         "mask",
         "constants",
         "input_length",
@@ -73,6 +83,11 @@ def known_shapes() -> Iterator[None]:
 def rnn(*positional: Any, **options: Any) -> Any:
     """Call `arrayrnn.rnn` on concrete or lazy arrays, or trace it and run the program."""
     return _run(arrayrnn.rnn, positional, options)
+
+
+def bidirectional(*positional: Any, **options: Any) -> Any:
+    """Call `arrayrnn.bidirectional` like `rnn`."""
+    return _run(arrayrnn.bidirectional, positional, options)
 
 
 def scan(*positional: Any, **options: Any) -> Any:

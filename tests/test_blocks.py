@@ -19,7 +19,8 @@ def of(backend, tree, mask=None, *, go_backwards=False):
     leaves, nest = Nest.of(tree)
     xp, time, donor = backend.xp, leaves[0].shape[0], None
     if mask is not None:
-        mask = Mask.of(xp, xp, mask, backend.device, go_backwards=go_backwards)
+        mask = Mask.of(xp, xp, mask, backend.device)
+        mask = mask.backwards() if go_backwards else mask
         donor = Donor.of(xp, mask, leaves, [], go_backwards=go_backwards)
     return blocks(xp, leaves, nest, time, mask, donor, go_backwards=go_backwards)
 

@@ -24,7 +24,8 @@ NAMING = {
 
 
 def test_the_public_names():
-    functions = ["pad_sequences", "reverse_sequence", "rnn", "scan", "unpad_sequences"]
+    functions = ["bidirectional", "pad_sequences", "reverse_sequence", "rnn", "scan"]
+    functions += ["unpad_sequences"]
     assert sorted(arrayrnn.__all__) == ["StepFunction", "__version__", *functions]
     assert all(hasattr(arrayrnn, name) for name in arrayrnn.__all__)
 

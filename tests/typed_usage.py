@@ -6,7 +6,14 @@ from typing import Any, NamedTuple, assert_type
 import numpy as np
 import numpy.typing as npt
 
-from arrayrnn import StepFunction, pad_sequences, reverse_sequence, rnn, unpad_sequences
+from arrayrnn import (
+    StepFunction,
+    bidirectional,
+    pad_sequences,
+    reverse_sequence,
+    rnn,
+    unpad_sequences,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,6 +60,12 @@ rnn(decay, x, [h], progress=lambda done, total: print(f"{done / total:.0%}"))
 
 step: StepFunction[Inputs, Filtered] = kalman
 
+# What is merged is of the type that it was; what is not is a pair.
+both = bidirectional(kalman, kalman, Inputs(x, x), [Filtered(h, h)], [Filtered(h, h)], merge="ave")
+assert_type(both, tuple[Filtered, Filtered, tuple[list[Any], list[Any]]])
+assert_type(bidirectional(decay, decay, x, h, h, merge=None)[1], tuple[Floats, Floats])
+bidirectional(decay, decay, x, h, h, initial_output=(h, None), mask=[[1, 1, 1, 1, 0]] * 2)
+
 # What is padded, cut and reversed is of the type that it was.
 assert_type(reverse_sequence(Inputs(x, x), input_length=[5, 2]), Inputs)
 assert_type(pad_sequences([Inputs(x[0], x[0])], value=1)[0], Inputs)
@@ -61,4 +74,5 @@ assert_type(unpad_sequences(outputs, [5, 2], time_major=False), list[Floats])
 # What a checker should refuse.
 rnn(decay, Inputs(x, x), [h])  # type: ignore[arg-type]
 rnn(x, x, [h])  # type: ignore[arg-type]
+bidirectional(decay, decay, x, h, h, merge="max")  # type: ignore[call-overload]
 pad_sequences([x], value="0")  # type: ignore[arg-type]

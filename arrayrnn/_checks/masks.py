@@ -6,7 +6,7 @@ from typing import Any
 import array_api_compat
 
 from arrayrnn._axes import agree, is_fixed
-from arrayrnn._checks.wording import describe, dtype_name
+from arrayrnn._checks.wording import Caller, describe, dtype_name
 from arrayrnn._host import index, to_numpy
 from arrayrnn._tree import Nest, Paths
 from arrayrnn._typing import Array, Namespace
@@ -46,11 +46,11 @@ def moved(mask: Any, device: Any, inputs: str = "inputs") -> Any:
         ) from error
 
 
-def states_to_mask(nest: Nest) -> None:
+def states_to_mask(nest: Nest, caller: Caller) -> None:
     if nest.spec.num_children == 0:
         raise ValueError(
-            "`mask` is given and `initial_states` is empty; expected at least one state, which "
-            "masked samples keep. Without states, select from the outputs."
+            f"`mask` is given and `{caller.initial_states}` is empty; expected at least one state, "
+            "which masked samples keep. Without states, select from the outputs."
         )
 
 

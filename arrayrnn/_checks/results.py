@@ -6,7 +6,7 @@ from typing import Any
 import array_api_compat
 
 from arrayrnn._axes import agree, is_open
-from arrayrnn._checks.wording import Caller, describe, dtype_name, library
+from arrayrnn._checks.wording import Caller, describe, dtype_name, library, structure
 from arrayrnn._compilers import add_note
 from arrayrnn._tree import Nest, NestMismatchError, Paths
 from arrayrnn._typing import Array, Namespace
@@ -99,21 +99,22 @@ def same_output(
             raise TypeError(f"{came(k)}; expected the first timestep's dtype, {expected}.")
 
 
-def initial_output(given: Any, nest: Nest, outputs: Sequence[Array]) -> None:
+def initial_output(given: Any, nest: Nest, outputs: Sequence[Array], caller: Caller) -> None:
     """Compare `initial_output` with the first output of the step."""
     try:
         leaves = nest.flatten(given)
     except NestMismatchError:
         raise ValueError(
-            f"`initial_output` is of the structure {_structure(Nest.of(given)[1])}; expected that "
-            f"of the output of `step_function`, {_structure(nest)} (* is an array)."
+            f"`{caller.initial_output}` is of the structure {structure(Nest.of(given)[1])}; "
+            f"expected that of the output of `{caller.function}`, {structure(nest)} (* is an "
+            "array)."
         ) from None
-    paths = nest.paths("initial_output")
+    paths = nest.paths(caller.initial_output)
     for k, (leaf, output) in enumerate(zip(leaves, outputs, strict=True)):
         if not agree(leaf.shape, output.shape) or leaf.dtype != output.dtype:
             raise ValueError(
-                f"`{paths[k]}` is {describe(leaf)}; expected it like the "
-                f"output of `step_function`, {describe(output)}."
+                f"`{paths[k]}` is {describe(leaf)}; expected it like the output of "
+                f"`{caller.function}`, {describe(output)}."
             )
 
 
@@ -122,8 +123,8 @@ def _leaves(tree: Any, nest: Nest, caller: Caller, name: str, model: str) -> tup
         return nest.flatten(tree)
     except NestMismatchError:
         raise ValueError(
-            f"`{caller.function}` returned {name} of the structure {_structure(Nest.of(tree)[1])}; "
-            f"expected that of {model}, {_structure(nest)} (* is an array)."
+            f"`{caller.function}` returned {name} of the structure {structure(Nest.of(tree)[1])}; "
+            f"expected that of {model}, {structure(nest)} (* is an array)."
         ) from None
 
 
@@ -140,10 +141,6 @@ def _same_kind(leaf: Any, xp: Namespace, came: Callable[[int], str], k: int) -> 
             f"{came(k)}, of {library(own_xp)}; expected an array of {library(xp)}, like what it "
             "is given."
         )
-
-
-def _structure(nest: Nest) -> str:
-    return str(nest.spec).removeprefix("PyTreeSpec(").removesuffix(")")
 
 
 def note(

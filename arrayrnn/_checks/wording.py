@@ -1,6 +1,6 @@
 """Words that the errors share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import array_api_compat
@@ -27,6 +27,7 @@ class Caller:
     output_axes: str
     least_output_rank: int
     single_state: bool  # the function takes and gives the only state itself, no list of states
+    initial_output: str = "initial_output"
 
     def state_paths(self, nest: Nest, name: str) -> Paths:
         """Return for each leaf of the states how one would write it, the states called `name`."""
@@ -65,6 +66,20 @@ SCAN = Caller(
     least_output_rank=0,
     single_state=True,
 )
+# The two directions of `bidirectional`.
+FORWARD = replace(
+    RNN,
+    name="bidirectional",
+    function="forward_step",
+    initial_states="forward_states",
+    initial_output="initial_output[0]",
+)
+BACKWARD = replace(
+    FORWARD,
+    function="backward_step",
+    initial_states="backward_states",
+    initial_output="initial_output[1]",
+)
 
 
 def describe(value: Any) -> str:
@@ -76,6 +91,10 @@ def describe(value: Any) -> str:
 
 def dtype_name(dtype: Any) -> str:
     return str(dtype).rsplit(".", maxsplit=1)[-1]
+
+
+def structure(nest: Nest) -> str:
+    return str(nest.spec).removeprefix("PyTreeSpec(").removesuffix(")")
 
 
 def library(xp: Namespace) -> str:

@@ -19,7 +19,6 @@ from dask.highlevelgraph import HighLevelGraph
 from arrayrnn._axes import agree, is_open
 from arrayrnn._chain import Chain
 from arrayrnn._checks import lazy
-from arrayrnn._checks.wording import RNN
 from arrayrnn._masking import Mask
 from arrayrnn._problem import Problem, Result
 from arrayrnn._step import Body
@@ -39,7 +38,7 @@ def loop(problem: Problem) -> Result:
     """Return arrays that one task for each block will compute."""
     inputs, axis = _dask(problem.inputs), problem.time_axis
     time: Sizes = inputs[0].chunks[0] if inputs else (problem.time,)
-    given: Sizes = inputs[0].chunks[1] if problem.caller == RNN else ()
+    given: Sizes = inputs[0].chunks[1] if not problem.caller.single_state else ()
     # A step that may mix samples gets all of them.
     samples = given if problem.samplewise or not given else (sum(given),)
     problem = _cut(problem, time, samples)
@@ -201,7 +200,7 @@ def _probe(problem: Problem) -> tuple[Nest, Sequence[Array], int | None]:
     except Exception as error:
         lazy.note_probe(error, caller)
         raise
-    count = inputs[0].shape[0] if caller == RNN else None
+    count = inputs[0].shape[0] if not caller.single_state else None
     return body.output, body.output.leaves(output), count
 
 
