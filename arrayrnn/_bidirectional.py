@@ -6,6 +6,7 @@ from typing import Any, Literal, SupportsIndex, TypeVar, overload
 from arrayrnn._checks import merging
 from arrayrnn._checks.wording import BACKWARD, FORWARD
 from arrayrnn._compilers import not_compiled
+from arrayrnn._operations import join_features
 from arrayrnn._problem import Result
 from arrayrnn._reading import Direction, problems_of
 from arrayrnn._tree import Nest
@@ -215,7 +216,7 @@ def _merged(xp: Namespace, merge: str | None, one: Result, other: Result) -> tup
 
 def _merged_arrays(xp: Namespace, merge: str, one: Any, other: Any) -> Array:
     if merge == "concat":
-        merged: Array = xp.concat([one, other], axis=-1)
+        merged: Array = join_features(xp, one, other)
     elif merge == "sum":
         merged = one + other
     elif merge == "mul":

@@ -15,6 +15,7 @@ from arrayrnn._typing import Array, Namespace
 __all__ = [
     "first_length",
     "first_true",
+    "join_features",
     "row_at",
     "stack_joined",
     "take_timesteps",
@@ -89,6 +90,16 @@ def row_at(xp: Namespace, array: Any, index: Any) -> Array:
 
         return xp.asarray(_onnx.row_at(array, index))
     return xp.take(array, index, axis=0)
+
+
+def join_features(xp: Namespace, one: Array, other: Array) -> Array:
+    """Join along the last axis two arrays that agree in all others."""
+    if array_api_compat.is_dask_namespace(xp):
+        import dask.array as da
+
+        # `concat` refuses chunks of unknown lengths.
+        return da.concatenate([one, other], axis=-1, allow_unknown_chunksizes=True)
+    return xp.concat([one, other], axis=-1)
 
 
 def stack_joined(xp: Namespace, rows: Sequence[Sequence[Array]], length: int) -> Array:
