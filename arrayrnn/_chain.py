@@ -6,18 +6,15 @@ from typing import Any
 
 import array_api_compat
 
+from arrayrnn._carry import Carry, go_on
 from arrayrnn._checks import lazy
-from arrayrnn._masking import Donor, Mask
+from arrayrnn._masking import Mask
 from arrayrnn._problem import Problem
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
 from arrayrnn.loops import eager
 
-__all__ = ["Carry", "Chain"]
-
-# What a block leaves to the next: the leaves of the states, those of the output (None before the
-# first block), and the donor as soon as any sample was unmasked.
-Carry = tuple[Sequence[Array], Sequence[Array] | None, Donor | None]
+__all__ = ["Chain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ class Chain:
         zeros = self._zeros(xp, samples, device)
         before = zeros if before is None else before
         if time == 0:
-            return (states, before, donor), [self._no_timesteps(xp, leaf) for leaf in before]
+            return Carry(states, before, donor), [self._no_timesteps(xp, leaf) for leaf in before]
         if keep is None and samples == 0:
             keep = xp.zeros((time, 0), dtype=xp.bool, device=device)  # so that no step is called
         mask = None
@@ -58,27 +55,14 @@ class Chain:
             own_xp = array_api_compat.array_namespace(keep)
             mask = Mask.of(xp, own_xp, keep, device)
             mask = mask.backwards() if problem.go_backwards else mask
-            if donor is None and xp.any(mask.keep):
-                donor = Donor.of(xp, mask, inputs, states, go_backwards=problem.go_backwards)
-        block = replace(
-            problem,
-            xp=xp,
-            inputs=inputs,
-            time=time,
-            states=states,
-            mask=mask,
-            donor=donor,
-            initial_output=self.output.build(before),
-            output_like=(self.output, zeros),
-        )
+        block = replace(problem, xp=xp, inputs=inputs, time=time, mask=mask)
+        carry = Carry(states, before, donor)
         try:
-            result = eager.loop(block)
+            result, carry = go_on(block, carry, (self.output, zeros), eager.loop)
         except Exception as error:
             lazy.note_block(error, problem.caller, number, self.lengths)
             raise
-        leaves = self.output.leaves
-        carry = (problem.state_nest.leaves(result.states), leaves(result.last_output), donor)
-        return carry, leaves(result.outputs)
+        return carry, self.output.leaves(result.outputs)
 
     def _zeros(self, xp: Namespace, samples: Any, device: Any) -> list[Array]:
         return [

@@ -69,6 +69,9 @@ class Mask:
         kinds[-1 if go_backwards else 0] = SOME
         return Mask(self.keep, kinds)
 
+    def has_unmasked(self, xp: Namespace) -> bool:
+        return bool(xp.any(self.keep) if self.kinds is None else self.kinds.any())
+
     def kinds_at(self, times: range) -> list[int]:
         if self.kinds is None:
             return [SOME] * len(times)

@@ -1,0 +1,44 @@
+"""What a part of a recurrence leaves to the next, and how the next goes on from it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from arrayrnn._masking import Donor
+from arrayrnn._problem import Problem, Result
+from arrayrnn._tree import Nest
+from arrayrnn._typing import Array
+
+__all__ = ["Carry", "go_on"]
+
+
+class Carry(NamedTuple):
+    """What a part leaves to the next."""
+
+    states: Sequence[Array]  # leaves
+    output: Sequence[Array] | None = None  # leaves; None before the first part
+    donor: Donor | None = None  # as soon as any sample was unmasked
+
+
+def go_on(
+    problem: Problem,
+    carry: Carry,
+    output_like: tuple[Nest, Sequence[Array]] | None,
+    loop: Callable[[Problem], Result],
+) -> tuple[Result, Carry]:
+    """Run a part; return what came out, and what it leaves to the next.
+
+    `output_like` is the nest of the output and zeros like it. It is None if nothing is known of the
+    output: then the initial one is the problem's own.
+    """
+    donor, mask = carry.donor, problem.mask
+    problem = replace(problem, states=carry.states, donor=donor)
+    if output_like is not None:
+        nest, zeros = output_like
+        before = nest.build(zeros if carry.output is None else carry.output)
+        problem = replace(problem, initial_output=before, output_like=output_like)
+    if donor is None and mask is not None and mask.has_unmasked(problem.xp):
+        donor = problem.find_donor()
+    result = loop(replace(problem, donor=donor))
+    states = problem.state_nest.leaves(result.states)
+    return result, Carry(states, Nest.of(result.last_output)[0], donor)
