@@ -9,11 +9,13 @@ from arrayrnn._pad import pad_sequences
 from arrayrnn._reverse import reverse_sequence
 from arrayrnn._rnn import rnn
 from arrayrnn._scan import scan
+from arrayrnn._stream import Stream
 from arrayrnn._typing import StepFunction
 from arrayrnn._unpad import unpad_sequences
 
 __all__ = [
     "StepFunction",
+    "Stream",
     "__version__",
     "bidirectional",
     "pad_sequences",

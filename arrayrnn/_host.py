@@ -16,7 +16,7 @@ from arrayrnn._typing import Namespace
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["index", "read", "readable", "to_numpy", "undisguised"]
+__all__ = ["has_values", "index", "read", "readable", "to_numpy", "undisguised"]
 
 
 def to_numpy(values: Any) -> "np.ndarray[Any, Any]":
@@ -53,6 +53,19 @@ def readable(xp: Namespace, array: Any) -> bool:
 
         return not isinstance(array, jax.core.Tracer)
     return not (array_api_compat.is_dask_namespace(xp) or array_api_compat.is_ndonnx_namespace(xp))
+
+
+def has_values(xp: Namespace, array: Any) -> bool:
+    """Tell whether an array may be kept for later: it has values, and nothing traces it."""
+    if not readable(xp, array):
+        return False
+    if array_api_compat.is_torch_namespace(xp):
+        # What `vmap`, `grad` and the like trace is worth nothing when they have returned.
+        transforms = sys.modules["torch._C._functorch"]
+        fakes = sys.modules.get("torch._subclasses.fake_tensor")
+        fake = fakes is not None and isinstance(array, fakes.FakeTensor)
+        return not (fake or array.is_meta or transforms.is_functorch_wrapped_tensor(array))
+    return True
 
 
 def read(xp: Namespace, array: Any) -> "np.ndarray[Any, Any] | None":

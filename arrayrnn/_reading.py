@@ -77,21 +77,22 @@ def problems_of(
     progress: bool | Callable[[int, int], object] | None,
 ) -> list[Problem]:
     """Check and read the arguments of runs over the same inputs; what they share is read once."""
+    name = directions[0].caller.inputs
     for own in directions:
         arguments.step_function(own.step_function, own.caller)
     arguments.unroll(unroll)
     arguments.progress(progress)
     leaves, input_nest = Nest.of(inputs)
-    input_paths = input_nest.paths("inputs")
-    samples, time = arguments.inputs(inputs, leaves, input_paths, time_major=time_major)
+    input_paths = input_nest.paths(name)
+    samples, time = arguments.inputs(inputs, leaves, input_paths, name, time_major=time_major)
     xp = array_api_compat.array_namespace(leaves[0])
     first = (leaves[0], input_paths, 0)
     names = [own.caller.initial_states for own in directions]
     states = [
-        read_states(xp, own.initial_states, leaves, name)
-        for own, name in zip(directions, names, strict=True)
+        read_states(xp, own.initial_states, leaves, argument)
+        for own, argument in zip(directions, names, strict=True)
     ]
-    state_paths = [nest.paths(name) for (_, nest), name in zip(states, names, strict=True)]
+    state_paths = [nest.paths(own) for (_, nest), own in zip(states, names, strict=True)]
     arguments.placed_alike(xp, leaves, input_paths, first)
     for own, (arrays, _), paths in zip(directions, states, state_paths, strict=True):
         arguments.placed_alike(xp, arrays, paths, first)
@@ -100,16 +101,16 @@ def problems_of(
             before_paths = before_nest.paths(own.caller.initial_output)
             arguments.placed_alike(xp, before, before_paths, first)
     constants = arguments.constants(constants)
-    length = masks.length(input_length, time)
+    length = masks.length(input_length, time, name)
 
     over_time = [x if time_major else swap_time_and_samples(xp, x) for x in leaves]
     keep = None
     if mask is not None:
         for own, (_, nest) in zip(directions, states, strict=True):
             masks.states_to_mask(nest, own.caller)
-        keep = read_mask(xp, mask, samples, time, time_major=time_major)
+        keep = read_mask(xp, mask, samples, time, time_major=time_major, inputs=name)
     elif input_length is not None and length is None:
-        keep = read_lengths(xp, input_length, samples, time, over_time[0])
+        keep = read_lengths(xp, input_length, samples, time, over_time[0], name)
     if length is not None:
         over_time = [x[:length, ...] for x in over_time]
     forwards = None

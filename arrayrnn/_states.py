@@ -9,22 +9,24 @@ from arrayrnn._checks import arguments
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
 
-__all__ = ["from_python", "read_states"]
+__all__ = ["from_python", "read_states", "states_apart"]
 
 
 def read_states(
     xp: Namespace, initial_states: Any, inputs: Sequence[Array], name: str
 ) -> tuple[tuple[Array, ...], Nest]:
-    """Return the leaves of the states, and their nest: a tuple with one entry for each state.
+    """Return the leaves of the states, all arrays, and their nest; `name` is the argument's."""
+    leaves, nest = states_apart(initial_states, name)
+    return tuple(from_python(xp, leaf, inputs) for leaf in leaves), nest
 
-    `name` is that of the argument.
-    """
+
+def states_apart(initial_states: Any, name: str) -> tuple[tuple[Any, ...], Nest]:
+    """Return the leaves of the states, and their nest: a tuple with one entry for each state."""
     if array_api_compat.is_array_api_obj(initial_states):
         initial_states = (initial_states,)
     hint = "Put a single state into a list; [] means none."
     arguments.sequence(initial_states, name, hint)
-    leaves, nest = Nest.of(tuple(initial_states))
-    return tuple(from_python(xp, leaf, inputs) for leaf in leaves), nest
+    return Nest.of(tuple(initial_states))
 
 
 def from_python(xp: Namespace, number: Any, inputs: Sequence[Array]) -> Any:

@@ -25,6 +25,16 @@ def test_the_recipes_print_what_they_say():
     assert failed == 0
 
 
+def test_the_page_about_semantics_prints_what_it_says():
+    page = (ROOT / "docs" / "semantics.md").read_text()
+    everywhere, mark, on_torch = page.partition("<!-- torch -->")
+    assert mark
+    examples = everywhere + (on_torch if find_spec("torch") is not None else "")
+    test = doctest.DocTestParser().get_doctest(examples, {}, "semantics.md", None, 0)
+    assert len(test.examples) >= 12
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
 @pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed")
 def test_the_page_about_compiled_prints_what_it_says():
     page = ROOT / "docs" / "compiled.md"

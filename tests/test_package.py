@@ -26,7 +26,7 @@ NAMING = {
 def test_the_public_names():
     functions = ["bidirectional", "pad_sequences", "reverse_sequence", "rnn", "scan"]
     functions += ["unpad_sequences"]
-    assert sorted(arrayrnn.__all__) == ["StepFunction", "__version__", *functions]
+    assert sorted(arrayrnn.__all__) == ["StepFunction", "Stream", "__version__", *functions]
     assert all(hasattr(arrayrnn, name) for name in arrayrnn.__all__)
 
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from arrayrnn import (
     StepFunction,
+    Stream,
     bidirectional,
     pad_sequences,
     reverse_sequence,
@@ -65,6 +66,12 @@ both = bidirectional(kalman, kalman, Inputs(x, x), [Filtered(h, h)], [Filtered(h
 assert_type(both, tuple[Filtered, Filtered, tuple[list[Any], list[Any]]])
 assert_type(bidirectional(decay, decay, x, h, h, merge=None)[1], tuple[Floats, Floats])
 bidirectional(decay, decay, x, h, h, initial_output=(h, None), mask=[[1, 1, 1, 1, 0]] * 2)
+
+# A stream knows the types of its step.
+stream = Stream(kalman, [Filtered(h, h)], zero_output_for_mask=True)
+assert_type(stream(Inputs(x, x), input_length=[5, 2]), tuple[Filtered, Filtered, list[Any]])
+stream.carry = stream.carry
+stream.reset([1])
 
 # What is padded, cut and reversed is of the type that it was.
 assert_type(reverse_sequence(Inputs(x, x), input_length=[5, 2]), Inputs)

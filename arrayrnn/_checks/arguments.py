@@ -22,9 +22,11 @@ def step_function(value: Any, caller: Caller) -> None:
         )
 
 
-def inputs(value: Any, leaves: Sequence[Any], paths: Paths, *, time_major: bool) -> tuple[Any, Any]:
+def inputs(
+    value: Any, leaves: Sequence[Any], paths: Paths, name: str, *, time_major: bool
+) -> tuple[Any, Any]:
     """Check the leaves of `inputs` and return their numbers of samples and timesteps."""
-    samples, time = over_time(value, leaves, paths, "inputs", time_major=time_major, least_rank=3)
+    samples, time = over_time(value, leaves, paths, name, time_major=time_major, least_rank=3)
     if time == 0:
         raise ValueError(
             f"`{paths[0]}` is {describe(leaves[0])}, without timesteps; expected at least one."

@@ -50,6 +50,7 @@ RNN = Caller(
     least_output_rank=1,
     single_state=False,
 )
+STREAM = replace(RNN, name="Stream", inputs="chunk")
 SCAN = Caller(
     name="scan",
     function="f",

@@ -1,0 +1,322 @@
+"""`Stream`: a recurrence over a sequence that comes in chunks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, SupportsIndex
+
+import array_api_compat
+import optree
+
+from arrayrnn._axes import align
+from arrayrnn._carry import Carry, go_on
+from arrayrnn._checks import arguments, results, streams
+from arrayrnn._checks.streams import Chunks
+from arrayrnn._checks.wording import STREAM
+from arrayrnn._compilers import never_compiled
+from arrayrnn._masking import Donor, Mask
+from arrayrnn._problem import Problem
+from arrayrnn._reading import Direction, problems_of
+from arrayrnn._samples import read_samples
+from arrayrnn._states import from_python, states_apart
+from arrayrnn._tree import Nest
+from arrayrnn._typing import Array, Input, Output, StepFunction
+from arrayrnn.loops import loop_for
+
+__all__ = ["Stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """All that changes, replaced as a whole, so that what fails changes nothing."""
+
+    carry: Carry
+    output: Nest | None = None  # None before the first chunk
+    chunks: Chunks | None = None  # None before the first chunk
+
+
+class Stream(Generic[Input, Output]):
+    """Iterate a step function over a sequence that comes in chunks.
+
+    However a sequence is cut into chunks, they give exactly what one call of `rnn` gives over all
+    of it. A stream holds what one chunk leaves to the next, and nothing else of the chunks.
+
+    Parameters
+    ----------
+    step_function : callable
+        ``step_function(input_t, states) -> (output, new_states)``, as for `rnn`.
+    initial_states : list or tuple, or array
+        As for `rnn`. They are kept, for `reset`.
+    constants : list or tuple, optional
+        Anything; handed to every step behind the states.
+    time_major : bool, default: False
+        Chunks, masks and outputs are ``(time, samples, *features)``.
+    zero_output_for_mask : bool, default: False
+        The output of a masked sample is zeros rather than its previous output.
+    return_all_outputs : bool, default: True
+        If False, `outputs` has the last output of the chunk only.
+    initial_output : array or nest of arrays, optional
+        The output before the first timestep; by default zeros.
+
+    Attributes
+    ----------
+    states : list
+        The states after the last chunk, in the containers of `initial_states`.
+    carry : dict
+        All that the next chunk needs: ``"states"``; ``"output"``, None before the first chunk;
+        ``"donor"``, a dict of ``"inputs"`` and ``"states"``, ``(1, *features)``, or None until a
+        sample was unmasked. Nests of arrays, to be saved by whatever saves arrays. A stream whose
+        `carry` is set goes on from there, in another process too. Setting raises ValueError or
+        TypeError if it does not fit the stream, which then is as it was.
+
+    See Also
+    --------
+    rnn : The whole sequence in one call; also traced and lazy arrays, and going backwards.
+
+    Notes
+    -----
+    Semantics, to the clause: ``docs/semantics.md``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayrnn import Stream
+    >>> def step(x_t, states):
+    ...     (total,) = states
+    ...     total = total + x_t
+    ...     return total, [total]
+    >>> stream = Stream(step, [np.zeros((2, 1))])
+    >>> chunks = np.split(np.ones((2, 6, 1)), 3, axis=1)
+    >>> for chunk in chunks:
+    ...     last, outputs, states = stream(chunk)
+    ...     print(outputs[0, :, 0])
+    [1. 2.]
+    [3. 4.]
+    [5. 6.]
+    >>> stream.reset([1])
+    >>> stream.states[0][:, 0]
+    array([6., 0.])
+    """
+
+    def __init__(
+        self,
+        step_function: StepFunction[Input, Output],
+        initial_states: Sequence[Any] | Array,
+        *,
+        constants: Sequence[Any] | None = None,
+        time_major: bool = False,
+        zero_output_for_mask: bool = False,
+        return_all_outputs: bool = True,
+        initial_output: Output | None = None,
+    ) -> None:
+        arguments.step_function(step_function, STREAM)
+        self._step_function = step_function
+        self._initial_states, self._state_nest = states_apart(initial_states, STREAM.initial_states)
+        self._constants = arguments.constants(constants)
+        self._time_major = time_major
+        self._zero_output_for_mask = zero_output_for_mask
+        self._return_all_outputs = return_all_outputs
+        self._initial_output = initial_output
+        self._now = self._new = _Now(Carry(self._initial_states))
+
+    @never_compiled
+    def __call__(
+        self,
+        chunk: Input,
+        mask: Any = None,
+        input_length: SupportsIndex | Sequence[int] | Array | None = None,
+    ) -> tuple[Output, Output, list[Any]]:
+        """Go on over a chunk.
+
+        Parameters
+        ----------
+        chunk : array or nest of arrays
+            ``(samples, time, *features)``, of at least one timestep; but for the time, like the
+            first chunk.
+        mask : array or nested list, optional
+            ``(samples, time)`` or ``(samples, time, 1)``, of the chunk, as for `rnn`.
+        input_length : int, or array or list of ints, optional
+            Of the chunk, as for `rnn`; ignored if there is a `mask`, unless it is one integer.
+
+        Returns
+        -------
+        last_output : array or nest of arrays
+            The output of the last timestep processed, ``(samples, *features)``.
+        outputs : array or nest of arrays
+            The outputs of the timesteps of the chunk, ``(samples, time, *features)``.
+        states : list
+            The states after the chunk, in the containers of `initial_states`.
+
+        Raises
+        ------
+        ValueError
+            If the chunk differs from the first in structure, samples, features or device, or as
+            for `rnn`.
+        TypeError
+            If the chunk differs from the first in dtype or library; if something is traced or lazy;
+            or as for `rnn`.
+        Exception
+            What the step function raises, with a note that names the timestep of the chunk.
+        """
+        now = self._now
+        if now.chunks is not None:
+            streams.chunk(chunk, now.chunks)
+        states, before = now.carry.states, self._initial_output
+        given: Any = (chunk, mask, input_length, states, self._constants, before)
+        streams.with_values(optree.tree_leaves(given))
+        direction = Direction(STREAM, self._step_function, self.states, self._initial_output)
+        (problem,) = problems_of(
+            [direction],
+            chunk,
+            mask=mask,
+            constants=self._constants,
+            unroll=False,
+            input_length=input_length,
+            time_major=self._time_major,
+            zero_output_for_mask=self._zero_output_for_mask,
+            return_all_outputs=self._return_all_outputs,
+            samplewise=False,
+            progress=None,
+        )
+        samples = problem.inputs[0].shape[1]
+        if now.chunks is None:
+            self._check_numbers(problem)
+        carry = now.carry._replace(states=problem.states)
+        if carry.donor is None and problem.mask is None:
+            carry = carry._replace(donor=_donor_of_unmasked(problem, samples))
+        like = None
+        if now.output is not None and carry.output is not None:
+            like = now.output, [problem.xp.zeros_like(leaf) for leaf in carry.output]
+        result, carry = go_on(problem, carry, like, loop_for(problem))
+        streams.with_values([*carry.states, *(carry.output or ())])
+        chunks = now.chunks or self._chunks(problem.input_nest, problem.inputs, samples)
+        if chunks.samples is None:
+            chunks = chunks._replace(samples=samples)
+        self._now = _Now(carry, Nest.of(result.last_output)[1], chunks)
+        return result.last_output, result.outputs, list(result.states)
+
+    @property
+    def states(self) -> list[Any]:
+        """The states after the last chunk."""
+        return list(self._state_nest.build(self._now.carry.states))
+
+    @property
+    def carry(self) -> dict[str, Any]:
+        """All that the next chunk needs."""
+        (_, output, donor), now = self._now.carry, self._now
+        return {
+            "states": self.states,
+            "output": None if now.output is None or output is None else now.output.build(output),
+            "donor": None
+            if donor is None or now.chunks is None
+            else {
+                "inputs": now.chunks.nest.build(donor.inputs),
+                "states": list(self._state_nest.build(donor.states)),
+            },
+        }
+
+    @carry.setter
+    def carry(self, carry: Mapping[str, Any]) -> None:
+        streams.carry(carry)
+        now, nest, given = self._now, self._state_nest, carry["output"]
+        models = now.carry.states
+        arguments.sequence(carry["states"], "carry['states']", "It has one entry for each state.")
+        states = streams.like(
+            tuple(carry["states"]), nest, models, "carry['states']", "the states of the stream"
+        )
+        model = next(filter(array_api_compat.is_array_api_obj, [*states, *models]), None)
+        output, output_nest, chunks, donor = None, now.output, now.chunks, None
+        if given is not None and output_nest is not None and now.carry.output is not None:
+            output = streams.like(
+                given, output_nest, now.carry.output, "carry['output']", "the last output"
+            )
+        elif given is not None:
+            output, output_nest = streams.arrays(given, "carry['output']", model)
+        if carry["donor"] is not None:
+            rows = carry["donor"]["inputs"]
+            if chunks is None:
+                inputs, input_nest = streams.arrays(rows, "carry['donor']['inputs']", model)
+                streams.rows_of_inputs(inputs, input_nest.paths("carry['donor']['inputs']"))
+                chunks = self._chunks(input_nest, [row[None, ...] for row in inputs], None)
+            else:
+                inputs = streams.like(
+                    rows, chunks.nest, chunks.rows, "carry['donor']['inputs']", "the first chunk"
+                )
+            own = streams.like(
+                tuple(carry["donor"]["states"]),
+                nest,
+                states,
+                "carry['donor']['states']",
+                "`carry['states']`",
+                row=True,
+            )
+            donor = Donor([*inputs], [*own])
+        self._now = _Now(Carry(states, output, donor), output_nest, chunks)
+
+    def reset(self, samples: Any = None) -> None:
+        """Begin anew, with the initial states and the initial output.
+
+        Parameters
+        ----------
+        samples : array or list of ints or bools, optional
+            Which samples begin anew: indices, or one bool for each sample, ``(samples,)``. By
+            default all do, and the stream is as if it had seen no chunk.
+
+        Raises
+        ------
+        ValueError
+            If a sample does not exist, or a state has no samples axis.
+        TypeError
+            If `samples` is of another type, dtype or library than described.
+        """
+        if samples is None:
+            self._now = self._new
+            return
+        now, (states, output, _) = self._now, self._now.carry
+        paths = self._state_nest.paths("states")
+        count = now.chunks.samples if now.chunks is not None else None
+        count = streams.to_reset(states, paths, count)
+        if output is not None and now.output is not None:
+            streams.to_reset(output, now.output.paths("output"), count)
+        model = [*states, *(output or ()), *(now.chunks.rows if now.chunks else ())][0]
+        xp, device = array_api_compat.array_namespace(model), array_api_compat.device(model)
+        rows = read_samples(xp, samples, count, device)
+
+        def anew(initial: Sequence[Array], current: Sequence[Array]) -> list[Array]:
+            pairs = zip(initial, current, strict=True)
+            return [xp.where(align(xp, rows, old.ndim), new, old) for new, old in pairs]
+
+        carry = now.carry._replace(states=anew(self._initial_states, states))
+        if output is not None and now.output is not None:
+            before = [xp.zeros_like(leaf) for leaf in output]
+            if self._initial_output is not None:
+                results.initial_output(self._initial_output, now.output, output, STREAM)
+                before = [*now.output.leaves(self._initial_output)]
+            carry = carry._replace(output=anew(before, output))
+        self._now = replace(now, carry=carry)
+
+    def _check_numbers(self, problem: Problem) -> None:
+        """Compare a carry with initial states whose dtype the first chunk decides about."""
+        xp, inputs = problem.xp, problem.inputs
+        initial = [from_python(xp, leaf, inputs) for leaf in self._initial_states]
+        states = self._state_nest.build(problem.states)
+        streams.like(states, self._state_nest, initial, "carry['states']", "`initial_states`")
+
+    def _chunks(self, nest: Nest, inputs: Sequence[Array], samples: int | None) -> Chunks:
+        """Return what chunks have in common with `inputs`, time first."""
+        return Chunks(nest, [*map(_row_like, inputs)], samples, 1 if self._time_major else 0)
+
+
+def _row_like(x: Array) -> Array:
+    xp, device = array_api_compat.array_namespace(x), array_api_compat.device(x)
+    return xp.zeros((1, *x.shape[2:]), dtype=x.dtype, device=device)
+
+
+def _donor_of_unmasked(problem: Problem, samples: int) -> Donor | None:
+    """Return the donor that a mask of ones would find; None if there cannot be a mask later."""
+    xp, states = problem.xp, problem.states
+    if samples == 0 or any(s.ndim == 0 or s.shape[0] != samples for s in states):
+        return None
+    device = array_api_compat.device(problem.inputs[0])
+    keep = xp.ones((1, samples), dtype=xp.bool, device=device)
+    mask = Mask.of(xp, xp, keep, device)
+    return Donor.of(xp, mask, problem.inputs, states, go_backwards=False)
