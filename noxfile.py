@@ -91,9 +91,8 @@ def tests(session: nox.Session, backend: str) -> None:
         "torch": ["torch:cpu"] if gpu_missing else ["torch:cpu", "torch:cuda"],
     }
     for name in names.get(backend, [backend]):
-        options: list[str] = []
-        if name in {"jax:jit", "dask", "onnx"} or backend == "compiled":
-            options = ["-n", "auto"]  # tracing takes longer than all else
+        # What runs on a device of its own waits for it; the rest has all cores.
+        options = [] if backend in {"cupy", "dpnp"} else ["-n", "auto"]
         if backend == "compiled":
             # About what is not compiled, and run in other sessions.
             options += [f"--ignore=tests/test_{file}.py" for file in ("jax", "torch")]
