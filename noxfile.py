@@ -92,7 +92,7 @@ def tests(session: nox.Session, backend: str) -> None:
     }
     for name in names.get(backend, [backend]):
         # What runs on a device of its own waits for it; the rest has all cores.
-        options = [] if backend in {"cupy", "dpnp"} else ["-n", "auto"]
+        options = [] if name in {"cupy", "dpnp", "torch:cuda"} else ["-n", "auto"]
         if backend == "compiled":
             # About what is not compiled, and run in other sessions.
             options += [f"--ignore=tests/test_{file}.py" for file in ("jax", "torch")]
