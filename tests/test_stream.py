@@ -116,6 +116,11 @@ def test_one_length_cuts_the_chunk(backend):
     assert_same(backend, states, recurrence(halving, rest, [state])[2], exact=True)
 
 
+def saved(backend: Backend, carry):
+    """Return what comes back of a carry that was brought to the host and saved there."""
+    return backend.arrays(pickle.loads(pickle.dumps(to_numpy(backend, carry))))
+
+
 def streamed(call: Call, backend: Backend, cuts: list[int]):
     """Return what a stream makes of a drawn call; every other chunk is another stream's."""
     inputs, states, options = call.arguments(backend)
@@ -129,7 +134,7 @@ def streamed(call: Call, backend: Backend, cuts: list[int]):
         inputs, _, own = part.arguments(backend)
         stream = streams[k % 2]
         if k:
-            stream.carry = pickle.loads(pickle.dumps(streams[1 - k % 2].carry))
+            stream.carry = saved(backend, streams[1 - k % 2].carry)
         last, piece, new = stream(inputs, own["mask"], own["input_length"])
         outputs.append(to_numpy(backend, piece))
     axis = 0 if call.options["time_major"] else 1
