@@ -37,6 +37,7 @@ def bidirectional(
     return_all_outputs: bool = True,
     initial_output: tuple[Output | None, Output | None] | None = None,
     samplewise: bool = False,
+    checkpoint: SupportsIndex | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> tuple[Output, Output, States]: ...
 @overload
@@ -57,6 +58,7 @@ def bidirectional(
     return_all_outputs: bool = True,
     initial_output: tuple[Output | None, Other | None] | None = None,
     samplewise: bool = False,
+    checkpoint: SupportsIndex | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> tuple[tuple[Output, Other], tuple[Output, Other], States]: ...
 @not_compiled
@@ -77,6 +79,7 @@ def bidirectional(
     return_all_outputs: bool = True,
     initial_output: tuple[Any, Any] | None = None,
     samplewise: bool = False,
+    checkpoint: SupportsIndex | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> tuple[Any, Any, States]:
     """Iterate over time in both directions, and merge the outputs of each timestep.
@@ -113,7 +116,9 @@ def bidirectional(
         first timestep.
     progress : bool or callable, optional
         Each direction reports on its own: a bar, or calls with ``(timesteps done, in all)``.
-    mask, unroll, input_length, time_major, zero_output_for_mask, return_all_outputs, samplewise
+    mask, unroll, input_length, time_major, zero_output_for_mask, return_all_outputs
+        As of `rnn`, for both directions.
+    samplewise, checkpoint
         As of `rnn`, for both directions.
 
     Returns
@@ -192,6 +197,7 @@ def bidirectional(
         zero_output_for_mask=zero_output_for_mask,
         return_all_outputs=return_all_outputs,
         samplewise=samplewise,
+        checkpoint=checkpoint,
         progress=progress,
     )
     loops = [loop_for(problem) for problem in problems]

@@ -37,6 +37,7 @@ class Problem:
     time_axis: int = 0  # of the outputs
     unroll: bool | int = False
     samplewise: bool = False
+    checkpoint: int | None = None
     progress: bool | Callable[[int, int], object] | None = None
 
     def find_donor(self) -> Donor | None:

@@ -42,6 +42,7 @@ def problem_of_rnn(
     return_all_outputs: bool,
     initial_output: Any,
     samplewise: bool,
+    checkpoint: SupportsIndex | None,
     progress: bool | Callable[[int, int], object] | None,
 ) -> Problem:
     """Check and read the arguments of `rnn`."""
@@ -57,6 +58,7 @@ def problem_of_rnn(
         zero_output_for_mask=zero_output_for_mask,
         return_all_outputs=return_all_outputs,
         samplewise=samplewise,
+        checkpoint=checkpoint,
         progress=progress,
     )
     return problem
@@ -74,6 +76,7 @@ def problems_of(
     zero_output_for_mask: bool,
     return_all_outputs: bool,
     samplewise: bool,
+    checkpoint: SupportsIndex | None,
     progress: bool | Callable[[int, int], object] | None,
 ) -> list[Problem]:
     """Check and read the arguments of runs over the same inputs; what they share is read once."""
@@ -81,6 +84,7 @@ def problems_of(
     for own in directions:
         arguments.step_function(own.step_function, own.caller)
     arguments.unroll(unroll)
+    checkpoint = arguments.checkpoint(checkpoint)
     arguments.progress(progress)
     leaves, input_nest = Nest.of(inputs)
     input_paths = input_nest.paths(name)
@@ -141,6 +145,7 @@ def problems_of(
             time_axis=0 if time_major else 1,
             unroll=unroll,
             samplewise=samplewise,
+            checkpoint=checkpoint,
             progress=progress,
         )
         for own, (arrays, nest) in zip(directions, states, strict=True)
@@ -154,10 +159,12 @@ def problem_of_scan(
     length: SupportsIndex | None,
     reverse: bool,
     unroll: bool | int,
+    checkpoint: SupportsIndex | None,
 ) -> Problem:
     """Check and read the arguments of `scan`."""
     arguments.step_function(f, SCAN)
     arguments.unroll(unroll)
+    checkpoint = arguments.checkpoint(checkpoint)
     leaves, nest = Nest.of(xs)
     paths = nest.paths("xs")
     time = arguments.xs(leaves, paths, length)
@@ -196,4 +203,5 @@ def problem_of_scan(
         go_backwards=reverse,
         in_input_order=True,
         unroll=unroll,
+        checkpoint=checkpoint,
     )

@@ -27,6 +27,7 @@ def rnn(
     *,
     initial_output: Output | None = None,
     samplewise: bool = False,
+    checkpoint: SupportsIndex | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> tuple[Output, Output, list[Any]]:
     """Iterate a step function over the time dimension of arrays of any array API library.
@@ -83,6 +84,9 @@ def rnn(
         `output`, by default zeros. With the last output and states of one call, the next continues.
     samplewise : bool, default: False
         Promises that the step treats each sample on its own. Never changes a result of such a step.
+    checkpoint : int, optional
+        With autograd, keep the states of every so many timesteps only, and compute what lies
+        between again in backward: less memory, more time. Never changes a result.
     progress : bool or callable, optional
         True shows a bar (needs tqdm); a callable is called with ``(timesteps done, in all)``.
 
@@ -140,6 +144,7 @@ def rnn(
         return_all_outputs,
         initial_output,
         samplewise,
+        checkpoint,
         progress,
     )
     result = loop_for(problem)(problem)

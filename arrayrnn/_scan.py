@@ -23,6 +23,7 @@ def scan(
     length: SupportsIndex | None = None,
     reverse: bool = False,
     unroll: bool | int = False,
+    checkpoint: SupportsIndex | None = None,
 ) -> tuple[Carry, Y]:
     """Scan a function over the first axis of arrays while carrying along state.
 
@@ -54,6 +55,9 @@ def scan(
     unroll : bool or int, default: False
         How libraries with a symbolic loop run it while tracing: False uses it, True does not, an
         integer is its unroll factor. Never changes a result.
+    checkpoint : int, optional
+        With autograd, keep the carries of every so many steps only, and compute what lies
+        between again in backward: less memory, more time. Never changes a result.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def scan(
     >>> scan(year, 0.0, paid)[1]
     array([100.  , 205.  , 165.25])
     """
-    problem = problem_of_scan(f, init, xs, length, reverse, unroll)
+    problem = problem_of_scan(f, init, xs, length, reverse, unroll, checkpoint)
     result = loop_for(problem)(problem)
     (carry,) = result.states
     return carry, result.outputs

@@ -175,6 +175,7 @@ class Stream(Generic[Input, Output]):
             zero_output_for_mask=self._zero_output_for_mask,
             return_all_outputs=self._return_all_outputs,
             samplewise=False,
+            checkpoint=None,
             progress=None,
         )
         samples = problem.inputs[0].shape[1]

@@ -152,7 +152,7 @@ def test_the_last_outputs_alone_may_be_kept(backend, mask, merge, time_major):
 
 
 @pytest.mark.parametrize(
-    "options", [{"unroll": True}, {"unroll": 2}, {"samplewise": True}], ids=str
+    "options", [{"unroll": True}, {"unroll": 2}, {"samplewise": True}, {"checkpoint": 2}], ids=str
 )
 def test_how_it_runs_changes_nothing(backend, options):
     mask = backend.array(MASK)

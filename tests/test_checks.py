@@ -322,6 +322,28 @@ def test_an_unroll_that_is_neither_a_bool_nor_an_integer(refused, unroll, came):
     )
 
 
+@pytest.mark.parametrize("checkpoint", [0, -3, np.int64(0)], ids=repr)
+def test_a_checkpoint_below_one(refused, checkpoint):
+    refused(
+        ValueError,
+        f"`checkpoint` is {checkpoint}; expected None or an integer of at least 1.",
+        checkpoint=checkpoint,
+    )
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "came"),
+    [(1.5, "of type float"), ("all", "of type str"), (True, "of type bool")],
+    ids=repr,
+)
+def test_a_checkpoint_that_is_no_integer(refused, checkpoint, came):
+    refused(
+        TypeError,
+        f"`checkpoint` is {came}; expected None or an integer of at least 1.",
+        checkpoint=checkpoint,
+    )
+
+
 @pytest.mark.parametrize(("progress", "came"), [("yes", "str"), (1, "int")], ids=["str", "int"])
 def test_a_progress_that_is_neither_a_bool_nor_callable(refused, progress, came):
     refused(

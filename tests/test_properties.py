@@ -91,9 +91,17 @@ def test_pieces_give_what_one_run_gives(backend, call):
 
 
 @property_of_calls
-def test_unroll_and_samplewise_change_nothing(backend, call):
+def test_how_the_loop_runs_changes_nothing(backend, call):
     expected = to_numpy(backend, call.run(backend))
-    for change in ({"unroll": True}, {"unroll": 3}, {"unroll": False}, {"samplewise": True}):
+    for change in (
+        {"unroll": True},
+        {"unroll": 3},
+        {"unroll": False},
+        {"samplewise": True},
+        {"checkpoint": 1},
+        {"checkpoint": 3},
+        {"unroll": True, "checkpoint": 3, "samplewise": True},
+    ):
         if change.get("unroll") is True and call.time > most_unrolled(backend):
             continue
         assert_same(backend, call.run(backend, **change), expected, exact=True)
@@ -382,6 +390,7 @@ def calls(draw: Any, backend: Backend) -> Call:
             "return_all_outputs": draw(st.booleans()),
             "initial_output": initial_output,
             "samplewise": draw(st.booleans()),
+            "checkpoint": draw(st.sampled_from([None, None, 1, 2])),
         },
         # As lists these would not say how many timesteps, or which dtype, they are of.
         mask_as=draw(st.sampled_from(["own", "numpy", "list" if samples else "own"])),
@@ -437,13 +446,14 @@ def oracle(
     *,
     initial_output: Any = None,
     samplewise: bool = False,
+    checkpoint: Any = None,
 ) -> tuple[Any, Any, list[Any]]:
     """Return what `rnn` should, from NumPy arrays, one sample and one timestep at a time.
 
     There is no mask in the recurrence: a sample's masked timesteps are left out of it, and filled
     in afterwards.
     """
-    del unroll, samplewise  # neither changes a result
+    del unroll, samplewise, checkpoint  # none changes a result
     if isinstance(initial_states, np.ndarray):
         initial_states = [initial_states]
     if time_major:

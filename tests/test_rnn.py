@@ -153,8 +153,9 @@ def test_without_all_outputs_memory_does_not_grow_with_time(backend, all_outputs
 
 @pytest.mark.parametrize("unroll", [False, True, 1, 3, np.int64(2)])
 @pytest.mark.parametrize("samplewise", [False, True])
+@pytest.mark.parametrize("checkpoint", [None, 1, 2, np.int64(3), 100])
 @pytest.mark.parametrize("progress", [None, False, lambda done, total: None])
-def test_how_the_loop_runs_changes_no_result(backend, unroll, samplewise, progress):
+def test_how_the_loop_runs_changes_no_result(backend, unroll, samplewise, checkpoint, progress):
     x, state = draw(backend, 3, 5, 2), draw(backend, 3, 2)
     found = rnn(
         halving,
@@ -163,6 +164,7 @@ def test_how_the_loop_runs_changes_no_result(backend, unroll, samplewise, progre
         mask=KEEP,
         unroll=unroll,
         samplewise=samplewise,
+        checkpoint=checkpoint,
         progress=progress,
     )
     assert_same(backend, found, recurrence(halving, x, [state], KEEP), exact=True)

@@ -139,12 +139,13 @@ def test_a_list_that_comes_back_for_a_tuple_is_a_tuple_again(backend):
 
 
 @pytest.mark.parametrize("unroll", [False, True, 1, 3, 100])
+@pytest.mark.parametrize("checkpoint", [None, 1, 3, 100])
 @both_ways
-def test_unrolling_changes_nothing(backend, unroll, reverse):
+def test_how_the_loop_runs_changes_nothing(backend, unroll, checkpoint, reverse):
     xs = draw(backend, 7, 2)
     _, ys = by_hand(halve, draw(backend, 2), xs, reverse=reverse)
-    init = backend.arrays(draw(backend, 2))
-    found = scan(halve, init, backend.arrays(xs), reverse=reverse, unroll=unroll)
+    init, how = backend.arrays(draw(backend, 2)), {"unroll": unroll, "checkpoint": checkpoint}
+    found = scan(halve, init, backend.arrays(xs), reverse=reverse, **how)
     assert_same(backend, found[1], np.stack(ys))
 
 
@@ -271,6 +272,11 @@ def test_f_that_is_no_function(backend):
 def test_an_unroll_factor_below_one(backend, unroll):
     wording = f"`unroll` is {unroll}; expected a bool or an integer of at least 1"
     refused(backend, ValueError, wording, xs=ones(backend, 3), unroll=unroll)
+
+
+def test_a_checkpoint_below_one(backend):
+    wording = "`checkpoint` is 0; expected None or an integer of at least 1"
+    refused(backend, ValueError, wording, xs=ones(backend, 3), checkpoint=0)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """What is wrong with an argument: which, what was expected, what came, what to do."""
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -117,16 +116,27 @@ def known_time(time: Any, caller: Caller, *, unroll: Any) -> None:
 
 
 def unroll(value: Any) -> None:
-    if isinstance(value, bool):
-        return
+    if not isinstance(value, bool):
+        _positive(value, "unroll", "a bool or an integer of at least 1")
+
+
+def checkpoint(value: Any) -> int | None:
+    """Check the number of timesteps between two kept states, and return it."""
+    if value is None:
+        return None
+    return _positive(value, "checkpoint", "None or an integer of at least 1")
+
+
+def _positive(value: Any, name: str, expected: str) -> int:
     try:
-        factor = operator.index(value)
+        number = None if isinstance(value, bool) else index(value)
     except TypeError:
-        raise TypeError(
-            f"`unroll` is {describe(value)}; expected a bool or an integer of at least 1."
-        ) from None
-    if factor < 1:
-        raise ValueError(f"`unroll` is {factor}; expected a bool or an integer of at least 1.")
+        number = None
+    if number is None:
+        raise TypeError(f"`{name}` is {describe(value)}; expected {expected}.")
+    if number < 1:
+        raise ValueError(f"`{name}` is {number}; expected {expected}.")
+    return number
 
 
 def progress(value: Any) -> None:

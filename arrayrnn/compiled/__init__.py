@@ -47,6 +47,7 @@ def rnn(
     *,
     initial_output: Output | None = None,
     samplewise: bool = False,
+    checkpoint: SupportsIndex | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> tuple[Output, Output, list[Any]]:
     """Iterate a step function over the time dimension of arrays, in a compiled program.
@@ -117,6 +118,7 @@ def rnn(
         return_all_outputs,
         initial_output,
         samplewise,
+        checkpoint,
         progress,
     )
     result = _run(problem)
@@ -132,6 +134,7 @@ def scan(
     length: SupportsIndex | None = None,
     reverse: bool = False,
     unroll: bool | int = False,
+    checkpoint: SupportsIndex | None = None,
 ) -> tuple[Carry, Y]:
     """Scan a function over the first axis of arrays while carrying along state, compiled.
 
@@ -178,7 +181,7 @@ def scan(
     >>> balances
     array([100.  , 205.  , 165.25])
     """
-    result = _run(problem_of_scan(f, init, xs, length, reverse, unroll))
+    result = _run(problem_of_scan(f, init, xs, length, reverse, unroll, checkpoint))
     (carry,) = result.states
     return carry, result.outputs
 
