@@ -6,6 +6,7 @@ timesteps, unstacked when their turn comes, do neither.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from math import isqrt, prod
 from operator import index
 from typing import Any, NamedTuple
@@ -28,9 +29,9 @@ class Block(NamedTuple):
     """Some timesteps in order of iteration."""
 
     times: range
-    inputs: Iterable[Any]  # the caller's nest at each timestep
-    kinds: Iterable[int]  # NONE, SOME, SAME or ALL at each
-    masks: Masks
+    kinds: Sequence[int]  # NONE, SOME, SAME or ALL at each
+    # Takes them out: the caller's nest at each timestep, the donor in masked samples; the masks.
+    open: Callable[[], tuple[Iterable[Any], Masks]]
 
 
 def blocks(
@@ -42,10 +43,11 @@ def blocks(
     donor: Donor | None,
     *,
     go_backwards: bool,
+    size: int | None = None,
 ) -> Iterator[Block]:
-    """Yield all timesteps of `inputs` in order of iteration, the donor in masked samples."""
+    """Yield all timesteps of `inputs` in order of iteration, in blocks of `size`."""
     time = index(time)  # torch.compile may keep it open
-    size = max(_SMALLEST, isqrt(time))
+    size = size or max(_SMALLEST, isqrt(time))
     parts = [_split(xp, leaf, time, size) for leaf in inputs]
     keep_parts = [] if mask is None else _split(xp, mask.keep, time, size)
     order = slice(None, None, -1 if go_backwards else 1)
@@ -54,27 +56,25 @@ def blocks(
     def unstack(part: Array) -> Sequence[Array]:
         return in_time(part)[order]
 
+    def taken_out(k: int, kinds: Sequence[int], donor: Donor | None) -> tuple[Iterable[Any], Masks]:
+        leaves, masks = [_packed(xp, part[k]) for part in parts], _no_masks
+        if donor is not None and SOME in kinds:
+            keep = _packed(xp, keep_parts[k])
+            leaves, masks = donor.laid_over(xp, leaves, keep), _masks(xp, keep, unstack)
+        columns = [unstack(leaf) for leaf in leaves]
+        if nest.is_leaf:
+            return columns[0], masks
+        rows = zip(*columns, strict=True) if columns else [()] * len(kinds)
+        return map(nest.build, rows), masks
+
     for k in range(-(-time // size))[order]:
         times = range(time)[k * size : (k + 1) * size]
-        leaves = [_packed(xp, part[k]) for part in parts]
         kinds = [ALL] * len(times)
-        masks: Masks = _no_masks
         if mask is not None and donor is not None:
             kinds = mask.kinds_at(times)[order]
             if kinds[-1] == SAME:
                 kinds[-1] = SOME  # a run of the same mask ends with the block
-            if SOME in kinds:
-                keep = _packed(xp, keep_parts[k])
-                leaves = donor.laid_over(xp, leaves, keep)
-                masks = _masks(xp, keep, unstack)
-        columns = [unstack(leaf) for leaf in leaves]
-        timesteps: Iterable[Any]
-        if nest.is_leaf:
-            (timesteps,) = columns
-        else:
-            rows = zip(*columns, strict=True) if columns else [()] * len(times)
-            timesteps = map(nest.build, rows)
-        yield Block(times[order], timesteps, kinds, masks)
+        yield Block(times[order], kinds, partial(taken_out, k, kinds, donor))
 
 
 def unstacked(xp: Namespace, array: Array, count: int) -> list[Array]:

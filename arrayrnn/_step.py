@@ -218,7 +218,9 @@ class Body:
         if problem.initial_output is not None:
             results.initial_output(problem.initial_output, output, leaves, problem.caller)
         self.output = output
-        self._first_output = leaves
+        # Results would keep themselves alive, if what computes them again kept them.
+        is_kept = problem.checkpoint is not None
+        self._first_output = [*map(self._xp.zeros_like, leaves)] if is_kept else leaves
         self._output_shapes = tuple(tuple(leaf.shape) for leaf in leaves)
         states = {id(leaf): k for k, leaf in enumerate(state_leaves)}
         self._output_kinds = [(states.get(id(leaf), -1), self._kind(leaf)) for leaf in leaves]

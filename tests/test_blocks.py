@@ -33,7 +33,7 @@ def test_every_timestep_comes_once_and_in_order(backend, time, go_backwards):
     times, timesteps = [], []
     for block in of(backend, x, go_backwards=go_backwards):
         times += block.times
-        timesteps += [backend.numpy(x_t).tolist() for x_t in block.inputs]
+        timesteps += [backend.numpy(x_t).tolist() for x_t in block.open()[0]]
     assert times == order.tolist()
     assert timesteps == np.arange(2 * time).reshape(time, 2)[order].tolist()
 
@@ -55,7 +55,7 @@ def test_few_views_are_alive_at_any_time():
     x = np.zeros((time, 1, 1))
     before, most = sys.getrefcount(x), 0  # each view refers to the array
     for block in of(Backend.NUMPY, x):
-        for x_t in block.inputs:
+        for x_t in block.open()[0]:
             assert x_t.base is x
         most = max(most, sys.getrefcount(x) - before)
     assert 400 <= most < 4 * 400
@@ -64,7 +64,7 @@ def test_few_views_are_alive_at_any_time():
 def test_a_timestep_is_the_callers_nest(backend):
     ones, twos = (backend.array(np.full((3, 2), n), "int32") for n in (1, 2))
     for block in of(backend, {"b": [ones], "a": twos}):
-        timesteps = list(block.inputs)
+        timesteps = list(block.open()[0])
     assert [set(x_t) for x_t in timesteps] == [{"a", "b"}] * 3
     assert [backend.numpy(x_t["b"][0]).tolist() for x_t in timesteps] == [[1, 1]] * 3
     assert [backend.numpy(x_t["a"]).tolist() for x_t in timesteps] == [[2, 2]] * 3
@@ -89,7 +89,7 @@ def test_masked_samples_are_the_donor(backend, go_backwards):
     x = backend.array(np.asarray([[[-1], [10]], [[2], [20]], [[3], [-1]]]), "int32")
     mask = backend.array(np.asarray([[0, 1], [1, 1], [1, 0]], dtype=bool))
     (block,) = of(backend, x, mask, go_backwards=go_backwards)
-    timesteps = [backend.numpy(x_t)[:, 0].tolist() for x_t in block.inputs]
+    timesteps = [backend.numpy(x_t)[:, 0].tolist() for x_t in block.open()[0]]
     forwards, backwards = [[10, 10], [2, 20], [3, 10]], [[3, 3], [2, 20], [3, 10]]
     assert timesteps == (backwards if go_backwards else forwards)
 
@@ -103,7 +103,7 @@ def test_the_masks_are_aligned_from_the_left(backend, rank, go_backwards):
     masks = [
         mask
         for block in of(backend, x, backend.array(host), go_backwards=go_backwards)
-        for (mask,) in block.masks((shape,))
+        for (mask,) in block.open()[1]((shape,))
     ]
     assert {tuple(mask.shape) for mask in masks} == {shape}
     for mask, kept in zip(masks, expected, strict=True):

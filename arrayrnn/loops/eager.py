@@ -1,15 +1,13 @@
 """The Python loop, written purely against the standard."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from itertools import count
+from collections.abc import Sequence
 from math import isqrt
 from typing import Any
 
 from arrayrnn._axes import is_open, swap_time_and_samples
 from arrayrnn._blocks import blocks
-from arrayrnn._checks import results
-from arrayrnn._masking import ALL, NONE, SAME
+from arrayrnn._iteration import iterate
 from arrayrnn._problem import Problem, Result
 from arrayrnn._progress import reporting
 from arrayrnn._step import Body
@@ -24,43 +22,19 @@ _MOST_AT_ONCE = 256
 def loop(problem: Problem) -> Result:
     """Iterate over the timesteps in Python."""
     body = Body(problem)
-    outputs: Any = [] if problem.all_outputs else deque(maxlen=1)
-    with reporting(problem.progress, problem.time, outputs.append) as append:
-        states = _iterate(problem, body, append)
-    body.check_states(states)
-    return _result(problem, body, outputs, states)
-
-
-def _iterate(problem: Problem, body: Body, append: Callable[[Any], object]) -> tuple[Any, ...]:
-    """Append the output of each timestep, None before the first call; return the last states."""
     xp, mask, backwards = problem.xp, problem.mask, problem.go_backwards
     donor = problem.find_donor()
     if mask is not None and donor is not None:
         donor = donor.for_each_sample(xp, mask.keep.shape[1])
         if not body.started:
             mask = mask.with_one_call(go_backwards=backwards)
-    states: tuple[Any, ...] = problem.state_nest.build(problem.states)
-    output, whole, rest = body.initial, body.whole, body.rest
-    for block in blocks(
-        xp, problem.inputs, problem.input_nest, problem.time, mask, donor, go_backwards=backwards
-    ):
-        i, partly = 0, body.partly(block.masks, donor)
-        try:
-            for i, x_t, kind in zip(count(), block.inputs, block.kinds):
-                if kind == ALL:
-                    output, states = whole(x_t, states)
-                elif kind == NONE:
-                    output = rest(output)
-                else:
-                    output, states = partly(i, x_t, states, output, kind == SAME)
-                append(output)
-        except Exception as error:
-            # What a step returned and nobody looked at may be why the next one failed.
-            body.check_states(states)
-            t = block.times[i]
-            results.note(error, problem.caller, t, problem.time, go_backwards=backwards)
-            raise
-    return states
+    outputs: Any = [] if problem.all_outputs else deque(maxlen=1)
+    inputs, nest, size = problem.inputs, problem.input_nest, problem.checkpoint
+    parts = blocks(xp, inputs, nest, problem.time, mask, donor, go_backwards=backwards, size=size)
+    with reporting(problem.progress, problem.time, outputs.append) as append:
+        states = iterate(problem, body, parts, donor, append)
+    body.check_states(states)
+    return _result(problem, body, outputs, states)
 
 
 def _result(problem: Problem, body: Body, outputs: Any, states: tuple[Any, ...]) -> Result:

@@ -1,0 +1,55 @@
+"""A Python loop over blocks of timesteps."""
+
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any
+
+from arrayrnn._blocks import Block
+from arrayrnn._checks import results
+from arrayrnn._masking import ALL, NONE, SAME, Donor
+from arrayrnn._problem import Problem
+from arrayrnn._recomputation import recomputed
+from arrayrnn._step import Body
+
+__all__ = ["iterate"]
+
+
+def iterate(
+    problem: Problem,
+    body: Body,
+    blocks: Iterable[Block],
+    donor: Donor | None,
+    append: Callable[[Any], object],
+) -> tuple[Any, ...]:
+    """Append the output of each timestep, None before the first call; return the last states."""
+    whole, rest = body.whole, body.rest
+
+    def run(
+        block: Block, states: tuple[Any, ...], output: Any, append: Callable[[Any], object]
+    ) -> tuple[tuple[Any, ...], Any]:
+        inputs, masks = block.open()
+        i, partly = 0, body.partly(masks, donor)
+        try:
+            for i, x_t, kind in zip(count(), inputs, block.kinds):
+                if kind == ALL:
+                    output, states = whole(x_t, states)
+                elif kind == NONE:
+                    output = rest(output)
+                else:
+                    output, states = partly(i, x_t, states, output, kind == SAME)
+                append(output)
+        except Exception as error:
+            # What a step returned and nobody looked at may be why the next one failed.
+            body.check_states(states)
+            t, backwards = block.times[i], problem.go_backwards
+            results.note(error, problem.caller, t, problem.time, go_backwards=backwards)
+            raise
+        return states, output
+
+    if problem.checkpoint is not None:
+        run = recomputed(problem.xp, run)
+    states: tuple[Any, ...] = problem.state_nest.build(problem.states)
+    output = body.initial
+    for block in blocks:
+        states, output = run(block, states, output, append)
+    return states

@@ -1,0 +1,47 @@
+"""Gradient checkpointing of a Python loop: what a block computes is computed again in backward.
+
+One of the few files that name array libraries. JAX, whose gradients come from loops of its own, has
+its way in those.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import array_api_compat
+import optree
+
+from arrayrnn._typing import Namespace
+
+__all__ = ["recomputed"]
+
+Run = TypeVar("Run", bound=Callable[..., Any])
+Append = Callable[[Any], object]
+
+
+def recomputed(xp: Namespace, run: Run) -> Run:
+    """Return `run(block, states, output, append)` such that autograd keeps what it is given only.
+
+    What has no autograd of the kind gets `run` itself.
+    """
+    if not array_api_compat.is_torch_namespace(xp):
+        return run
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return run
+
+    def run_again(block: Any, states: Any, output: Any, append: Append) -> tuple[Any, Any]:
+        # What autograd is to keep has to be handed over as tensors.
+        given, spec = optree.tree_flatten((states, output))
+
+        def within(*given: Any) -> tuple[Any, list[Any]]:
+            found: list[Any] = []
+            return run(block, *optree.tree_unflatten(spec, given), found.append), found
+
+        result, found = checkpoint(within, *given, use_reentrant=False, determinism_check="none")
+        for timestep in found:
+            append(timestep)
+        return result
+
+    return run_again
