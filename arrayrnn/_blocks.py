@@ -9,15 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from math import isqrt, prod
 from operator import index
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import array_api_compat
 
 from arrayrnn._axes import align, is_open
 from arrayrnn._masking import ALL, SAME, SOME, Donor, Mask, Masks
 from arrayrnn._operations import unstack_of
+from arrayrnn._rows import rows_at
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Block", "blocks", "unstacked"]
 
@@ -43,9 +47,14 @@ def blocks(
     donor: Donor | None,
     *,
     go_backwards: bool,
+    start: int = 0,
     size: int | None = None,
+    rows: "np.ndarray[Any, Any] | None" = None,
 ) -> Iterator[Block]:
-    """Yield all timesteps of `inputs` in order of iteration, in blocks of `size`."""
+    """Yield all timesteps of `inputs` in order of iteration, in blocks of `size`.
+
+    The first one in `inputs` is timestep `start`. Without a mask, `rows` may say of which samples.
+    """
     time = index(time)  # torch.compile may keep it open
     size = size or max(_SMALLEST, isqrt(time))
     parts = [_split(xp, leaf, time, size) for leaf in inputs]
@@ -57,18 +66,22 @@ def blocks(
         return in_time(part)[order]
 
     def taken_out(k: int, kinds: Sequence[int], donor: Donor | None) -> tuple[Iterable[Any], Masks]:
-        leaves, masks = [_packed(xp, part[k]) for part in parts], _no_masks
+        masks: Masks = _no_masks
+        leaves = [part[k] for part in parts]
+        if rows is not None:
+            leaves = rows_at(xp, leaves, rows, axis=1)
+        leaves = [_packed(xp, leaf) for leaf in leaves]
         if donor is not None and SOME in kinds:
             keep = _packed(xp, keep_parts[k])
             leaves, masks = donor.laid_over(xp, leaves, keep), _masks(xp, keep, unstack)
         columns = [unstack(leaf) for leaf in leaves]
         if nest.is_leaf:
             return columns[0], masks
-        rows = zip(*columns, strict=True) if columns else [()] * len(kinds)
-        return map(nest.build, rows), masks
+        timesteps = zip(*columns, strict=True) if columns else [()] * len(kinds)
+        return map(nest.build, timesteps), masks
 
     for k in range(-(-time // size))[order]:
-        times = range(time)[k * size : (k + 1) * size]
+        times = range(start, start + time)[k * size : (k + 1) * size]
         kinds = [ALL] * len(times)
         if mask is not None and donor is not None:
             kinds = mask.kinds_at(times)[order]

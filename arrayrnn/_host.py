@@ -105,10 +105,10 @@ def _read_torch(array: Any) -> "np.ndarray[Any, Any] | None":
     import numpy as np
 
     try:
-        values = array.tolist()
+        values = array.reshape(-1).tolist()
     # `vmap` raises RuntimeError, meta and fake tensors subclasses of it.
     except RuntimeError:
         return None
     # Fake tensors with a shape environment answer with symbols.
     symbolic = bool(values) and not isinstance(values[0], int)
-    return None if symbolic else np.asarray(values)
+    return None if symbolic else np.asarray(values).reshape(array.shape)

@@ -1,6 +1,6 @@
 """A Python loop over blocks of timesteps."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
@@ -8,7 +8,7 @@ from arrayrnn._blocks import Block
 from arrayrnn._checks import results
 from arrayrnn._masking import ALL, NONE, SAME, Donor
 from arrayrnn._problem import Problem
-from arrayrnn._recomputation import recomputed
+from arrayrnn._recomputation import Append, recomputed
 from arrayrnn._step import Body
 
 __all__ = ["iterate"]
@@ -19,13 +19,13 @@ def iterate(
     body: Body,
     blocks: Iterable[Block],
     donor: Donor | None,
-    append: Callable[[Any], object],
+    append: Append,
 ) -> tuple[Any, ...]:
     """Append the output of each timestep, None before the first call; return the last states."""
     whole, rest = body.whole, body.rest
 
     def run(
-        block: Block, states: tuple[Any, ...], output: Any, append: Callable[[Any], object]
+        block: Block, states: tuple[Any, ...], output: Any, append: Append
     ) -> tuple[tuple[Any, ...], Any]:
         inputs, masks = block.open()
         i, partly = 0, body.partly(masks, donor)
@@ -46,10 +46,9 @@ def iterate(
             raise
         return states, output
 
-    if problem.checkpoint is not None:
-        run = recomputed(problem.xp, run)
+    run_block = run if problem.checkpoint is None else recomputed(problem.xp, run)
     states: tuple[Any, ...] = problem.state_nest.build(problem.states)
     output = body.initial
     for block in blocks:
-        states, output = run(block, states, output, append)
+        states, output = run_block(block, states, output, append)
     return states

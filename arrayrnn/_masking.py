@@ -72,6 +72,13 @@ class Mask:
     def has_unmasked(self, xp: Namespace) -> bool:
         return bool(xp.any(self.keep) if self.kinds is None else self.kinds.any())
 
+    def read(self, xp: Namespace) -> "np.ndarray[Any, Any] | None":
+        """Return this mask on the host, if it can be read."""
+        if self.kinds is None:
+            return None
+        flags = _host.read(xp, xp.astype(self.keep, xp.uint8))
+        return None if flags is None else flags.astype(bool)
+
     def kinds_at(self, times: range) -> list[int]:
         if self.kinds is None:
             return [SOME] * len(times)

@@ -5,6 +5,7 @@ One of the few files that name array libraries: each case says why it is there.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import array_api_compat
@@ -17,6 +18,8 @@ __all__ = [
     "first_true",
     "join_features",
     "row_at",
+    "runs_any_shape",
+    "split",
     "stack_joined",
     "take_timesteps",
     "timesteps",
@@ -41,6 +44,25 @@ def unstack_of(xp: Namespace) -> Callable[[Any], Sequence[Array]]:
         # array-api-compat's goes through `moveaxis`, for which torch.func.vmap has no rule.
         return lambda array: array.unbind(0)
     return partial(xp.unstack, axis=0)
+
+
+def split(xp: Namespace, array: Any, sizes: Sequence[int]) -> Sequence[Array]:
+    """Cut an array along its first axis into parts of `sizes`."""
+    if array_api_compat.is_torch_namespace(xp):
+        # In backward each slice would be as dear as the whole.
+        parts: Sequence[Array] = array.split([*sizes])
+        return parts
+    ends = [*accumulate(sizes)]
+    return [array[end - size : end, ...] for size, end in zip(sizes, ends, strict=True)]
+
+
+def runs_any_shape(xp: Namespace) -> bool:
+    """Tell whether an operation costs nothing more the first time it meets arrays of a shape."""
+    return not (
+        array_api_compat.is_jax_namespace(xp)  # compiles it
+        or array_api_compat.is_dask_namespace(xp)  # both make graphs, which would grow
+        or array_api_compat.is_ndonnx_namespace(xp)
+    )
 
 
 def first_length(xp: Namespace, array: Any) -> Any:

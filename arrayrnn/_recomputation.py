@@ -5,17 +5,18 @@ its way in those.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import array_api_compat
 import optree
 
 from arrayrnn._typing import Namespace
 
-__all__ = ["recomputed"]
+__all__ = ["Append", "recomputed"]
 
-Run = TypeVar("Run", bound=Callable[..., Any])
 Append = Callable[[Any], object]
+# (block, states, output, append) -> (states, output)
+Run = Callable[[Any, tuple[Any, ...], Any, Append], tuple[tuple[Any, ...], Any]]
 
 
 def recomputed(xp: Namespace, run: Run) -> Run:
@@ -31,13 +32,16 @@ def recomputed(xp: Namespace, run: Run) -> Run:
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return run
 
-    def run_again(block: Any, states: Any, output: Any, append: Append) -> tuple[Any, Any]:
+    def run_again(block: Any, states: Any, output: Any, append: Append) -> Any:
         # What autograd is to keep has to be handed over as tensors.
-        given, spec = optree.tree_flatten((states, output))
+        both: Any = (states, output)
+        given, spec = optree.tree_flatten(both)
 
         def within(*given: Any) -> tuple[Any, list[Any]]:
             found: list[Any] = []
-            return run(block, *optree.tree_unflatten(spec, given), found.append), found
+            before: Any = spec.unflatten(given)
+            states, output = before
+            return run(block, states, output, found.append), found
 
         result, found = checkpoint(within, *given, use_reentrant=False, determinism_check="none")
         for timestep in found:

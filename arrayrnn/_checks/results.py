@@ -1,7 +1,7 @@
 """What is wrong with what a step function returned."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import array_api_compat
 
@@ -84,8 +84,15 @@ def first_output(
             )
 
 
+class Kind(NamedTuple):
+    """What an array is compared with in place of another array."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
 def same_output(
-    output: Any, nest: Nest, first: Sequence[Array], xp: Namespace, caller: Caller
+    output: Any, nest: Nest, first: Sequence[Array | Kind], xp: Namespace, caller: Caller
 ) -> None:
     """Compare an output with that of the first timestep."""
     leaves = _leaves(output, nest, caller, caller.any_output, "the first timestep")
@@ -97,6 +104,16 @@ def same_output(
         if leaf.dtype != old.dtype:
             expected = dtype_name(old.dtype)
             raise TypeError(f"{came(k)}; expected the first timestep's dtype, {expected}.")
+
+
+def note_rows(error: Exception, caller: Caller, rows: int, samples: int) -> None:
+    """Say that a step saw but some of the samples."""
+    if rows < samples:
+        add_note(
+            error,
+            f"arrayrnn.{caller.name}: with `samplewise=True` the step was given {rows} of the "
+            f"{samples} samples, those not masked; nothing else in it may have a row for each.",
+        )
 
 
 def initial_output(given: Any, nest: Nest, outputs: Sequence[Array], caller: Caller) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 from arrayrnn._axes import is_open, swap_time_and_samples
 from arrayrnn._blocks import blocks
 from arrayrnn._iteration import iterate
+from arrayrnn._packing import Packing
 from arrayrnn._problem import Problem, Result
 from arrayrnn._progress import reporting
 from arrayrnn._step import Body
 from arrayrnn._typing import Array, Namespace
+from arrayrnn.loops import packed
 
 __all__ = ["loop"]
 
@@ -21,6 +23,9 @@ _MOST_AT_ONCE = 256
 
 def loop(problem: Problem) -> Result:
     """Iterate over the timesteps in Python."""
+    packing = Packing.of(problem)
+    if packing is not None:
+        return packed.loop(problem, packing)
     body = Body(problem)
     xp, mask, backwards = problem.xp, problem.mask, problem.go_backwards
     donor = problem.find_donor()

@@ -68,17 +68,17 @@ def small_inlined_masked(case: Workload) -> tuple[Any, Any, Any]:
 
 
 def lstm_inlined(case: Workload) -> tuple[Any, Any, Any]:
-    kernel, recurrent, bias = lstm_weights(np, case.inputs.shape[-1])
+    kernel, recurrent, bias = lstm_weights(np, case.inputs.shape[-1], case.states[0].shape[-1])
     return _lstm(case, case.inputs, lambda x_t, h: x_t @ kernel + h @ recurrent + bias)
 
 
 def lstm_inlined_products_first(case: Workload) -> tuple[Any, Any, Any]:
-    kernel, recurrent, bias = lstm_weights(np, case.inputs.shape[-1])
+    kernel, recurrent, bias = lstm_weights(np, case.inputs.shape[-1], case.states[0].shape[-1])
     return _lstm(case, case.inputs @ kernel + bias, lambda x_t, h: x_t + h @ recurrent)
 
 
 def lstm_inlined_no_new_arrays(case: Workload) -> tuple[Any, Any, Any]:
-    kernel, recurrent, bias = lstm_weights(np, case.inputs.shape[-1])
+    kernel, recurrent, bias = lstm_weights(np, case.inputs.shape[-1], case.states[0].shape[-1])
     (h, c), inputs = case.states, in_order_of_time(case.inputs)
     c, units = c.copy(), c.shape[1]
     outputs = np.empty((*inputs.shape[:2], units), dtype=c.dtype)
@@ -100,7 +100,7 @@ def lstm_inlined_no_new_arrays(case: Workload) -> tuple[Any, Any, Any]:
 
 
 def lstm_inlined_masked(case: Workload) -> tuple[Any, Any, Any]:
-    kernel, recurrent, bias = lstm_weights(np, case.inputs.shape[-1])
+    kernel, recurrent, bias = lstm_weights(np, case.inputs.shape[-1], case.states[0].shape[-1])
     return _lstm(case, case.inputs, lambda x_t, h: x_t @ kernel + h @ recurrent + bias, case.mask)
 
 

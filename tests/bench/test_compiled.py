@@ -124,7 +124,8 @@ def test_the_first_call(way: str, shape: str, compare: Any) -> None:
 @pytest.mark.parametrize("step", [small, lstm], ids=["small", "lstm"])
 def test_on_pytorch_against_eager(step: Any, what: str, compare: Any) -> None:
     case = step(torch)
-    constants = lstm_weights(torch, case.inputs.shape[-1]) if step is lstm else ()
+    features, units = case.inputs.shape[-1], case.states[0].shape[-1]
+    constants = lstm_weights(torch, features, units) if step is lstm else ()
     for array in (case.inputs, *constants):
         array.requires_grad_(what == "gradients")
 

@@ -81,7 +81,7 @@ def exported(masked: bool) -> onnx.ModelProto:
 
 def operator(masked: bool) -> onnx.ModelProto:
     """Write the same LSTM with ONNX's operator for it, which is time-major."""
-    kernel, recurrent, bias = lstm_weights(np, FEATURES)
+    kernel, recurrent, bias = lstm_weights(np, FEATURES, 2 * FEATURES)
     weights = {
         "W": in_order(kernel).T,
         "R": in_order(recurrent).T,

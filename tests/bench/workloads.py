@@ -45,10 +45,12 @@ def nested(xp: Any, samples: int = 4, time: int = 10_000, features: int = 4) -> 
     return workload("nested", xp, step, states, samples, time, features)
 
 
-def lstm(xp: Any, samples: int = 32, time: int = 200, features: int = 64) -> Workload:
-    """Return an LSTM with twice as many units as features, its four gates in one array."""
-    units = 2 * features
-    step = lstm_step(xp, *lstm_weights(xp, features))
+def lstm(
+    xp: Any, samples: int = 32, time: int = 200, features: int = 64, units: int | None = None
+) -> Workload:
+    """Return an LSTM, by default with twice as many units as features, its gates in one array."""
+    units = units or 2 * features
+    step = lstm_step(xp, *lstm_weights(xp, features, units))
     states = (zeros(xp, samples, units), zeros(xp, samples, units))
     return workload("lstm", xp, step, states, samples, time, features)
 
@@ -60,7 +62,7 @@ def traceable(case: Workload) -> Workload:
     """
     if case.name != "lstm":
         return case
-    weights = lstm_weights(case.xp, case.inputs.shape[-1])
+    weights = lstm_weights(case.xp, case.inputs.shape[-1], case.states[0].shape[-1])
     return case._replace(step=lambda x, states: lstm_step(array_namespace(x), *weights)(x, states))
 
 
@@ -79,9 +81,8 @@ def lstm_step(xp: Any, kernel: Any, recurrent: Any, bias: Any) -> Step:
     return step
 
 
-def lstm_weights(xp: Any, features: int) -> tuple[Any, Any, Any]:
+def lstm_weights(xp: Any, features: int, units: int) -> tuple[Any, Any, Any]:
     """Draw the weights of the LSTM's gates: forget, input, output, candidate."""
-    units = 2 * features
     shapes = (features, 4 * units), (units, 4 * units), (4 * units,)
     kernel, recurrent, bias = (0.1 * normal(xp, *shape) for shape in shapes)
     return kernel, recurrent, bias

@@ -1,0 +1,84 @@
+"""Rows of samples that come and go."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import array_api_compat
+
+from arrayrnn._typing import Array, Namespace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Rows", "rows_at"]
+
+
+def rows_at(
+    xp: Namespace, arrays: Sequence[Array], places: "np.ndarray[Any, Any]", axis: int = 0
+) -> list[Array]:
+    """Return what is at `places` along an axis that is as long in all arrays."""
+    if not arrays:
+        return []
+    if places.size == 0 or places.max() < 2**31:
+        places = places.astype("int32")  # what every library and device has
+    index = xp.asarray(places, device=array_api_compat.device(arrays[0]))
+    return [xp.take(array, index, axis=axis) for array in arrays]
+
+
+class Rows:
+    """What is known of all samples, while some of them run.
+
+    Attributes
+    ----------
+    running : ndarray
+        The samples that run, ascending.
+    """
+
+    running: "np.ndarray[Any, Any]"
+
+    def __init__(self, xp: Namespace, arrays: Sequence[Array], samples: int) -> None:
+        import numpy as np
+
+        self._xp, self._samples = xp, samples
+        self._resting = [[*arrays]]  # what came to rest, one group of rows behind the other
+        self._places = np.arange(samples)  # of each sample among them
+        self._count = samples  # how many these are
+        self.running = np.arange(0)
+
+    def change(self, current: Sequence[Array], running: "np.ndarray[Any, Any]") -> Sequence[Array]:
+        """Let `running` run, given the rows of those that ran; return theirs."""
+        ran, self.running = self.running, running
+        runs, did_run = (self._places < 0 for _ in "ab")
+        runs[running] = did_run[ran] = True
+        stays, ran_before = runs[ran], did_run[running]
+        if not stays.all():
+            leaving = (~stays).nonzero()[0]
+            self._rest(rows_at(self._xp, current, leaving), ran[leaving])
+        staying = stays.nonzero()[0]
+        if ran_before.all():
+            return current if stays.all() else rows_at(self._xp, current, staying)
+        places = len(ran) + self._places[running]
+        places[ran_before] = staying
+        return rows_at(self._xp, self._with(current), places)
+
+    def all(self, current: Sequence[Array]) -> Sequence[Array]:
+        """Return the rows of all samples, given those of the ones that run."""
+        places = len(self.running) + self._places
+        places[self.running] = range(len(self.running))
+        return rows_at(self._xp, self._with(current), places)
+
+    def _with(self, current: Sequence[Array]) -> list[Array]:
+        groups = [current, *self._resting] if current else self._resting
+        return [self._xp.concat(column) for column in zip(*groups, strict=True)]
+
+    def _rest(self, rows: Sequence[Array], samples: "np.ndarray[Any, Any]") -> None:
+        import numpy as np
+
+        self._places[samples] = self._count + np.arange(len(samples))
+        self._resting.append([*rows])
+        self._count += len(samples)
+        if self._count > 3 * self._samples:
+            # Those that ran again left rows behind that nobody will ask for.
+            columns = [self._xp.concat(column) for column in zip(*self._resting, strict=True)]
+            self._resting = [rows_at(self._xp, columns, self._places)]
+            self._places, self._count = np.arange(self._samples), self._samples
