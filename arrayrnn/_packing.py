@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Packing", "Stretch"]
 
 # Elements of inputs and states that have to be left out for each change of the samples that run.
-_WORTH_A_CHANGE = 16_384
+_WORTH_A_CHANGE = 32_768
 
 
 class Stretch(NamedTuple):
