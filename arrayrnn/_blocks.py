@@ -29,13 +29,17 @@ _SMALLEST = 64  # timesteps
 _WORTH_PACKING = 1024  # elements of a timestep, at most
 
 
+# Dynamo cannot follow annotations of inner functions that are more than names.
+Kinds = Sequence[int]  # NONE, SOME, SAME or ALL at each timestep
+Opened = tuple[Iterable[Any], Masks]  # the caller's nest at each timestep; the masks
+
+
 class Block(NamedTuple):
     """Some timesteps in order of iteration."""
 
     times: range
-    kinds: Sequence[int]  # NONE, SOME, SAME or ALL at each
-    # Takes them out: the caller's nest at each timestep, the donor in masked samples; the masks.
-    open: Callable[[], tuple[Iterable[Any], Masks]]
+    kinds: Kinds
+    open: Callable[[], Opened]  # takes them out, the donor in masked samples
 
 
 def blocks(
@@ -65,7 +69,7 @@ def blocks(
     def unstack(part: Array) -> Sequence[Array]:
         return in_time(part)[order]
 
-    def taken_out(k: int, kinds: Sequence[int], donor: Donor | None) -> tuple[Iterable[Any], Masks]:
+    def taken_out(k: int, kinds: Kinds, donor: Donor | None) -> Opened:
         masks: Masks = _no_masks
         leaves = [part[k] for part in parts]
         if rows is not None:

@@ -8,7 +8,7 @@ from arrayrnn._blocks import Block
 from arrayrnn._checks import results
 from arrayrnn._masking import ALL, NONE, SAME, Donor
 from arrayrnn._problem import Problem
-from arrayrnn._recomputation import Append, recomputed
+from arrayrnn._recomputation import After, Append, States, recomputed
 from arrayrnn._step import Body
 
 __all__ = ["iterate"]
@@ -20,13 +20,11 @@ def iterate(
     blocks: Iterable[Block],
     donor: Donor | None,
     append: Append,
-) -> tuple[Any, ...]:
+) -> States:
     """Append the output of each timestep, None before the first call; return the last states."""
     whole, rest = body.whole, body.rest
 
-    def run(
-        block: Block, states: tuple[Any, ...], output: Any, append: Append
-    ) -> tuple[tuple[Any, ...], Any]:
+    def run(block: Block, states: States, output: Any, append: Append) -> After:
         inputs, masks = block.open()
         i, partly = 0, body.partly(masks, donor)
         try:
@@ -47,7 +45,7 @@ def iterate(
         return states, output
 
     run_block = run if problem.checkpoint is None else recomputed(problem.xp, run)
-    states: tuple[Any, ...] = problem.state_nest.build(problem.states)
+    states: States = problem.state_nest.build(problem.states)
     output = body.initial
     for block in blocks:
         states, output = run_block(block, states, output, append)

@@ -12,11 +12,13 @@ import optree
 
 from arrayrnn._typing import Namespace
 
-__all__ = ["Append", "recomputed"]
+__all__ = ["After", "Append", "States", "recomputed"]
 
+States = tuple[Any, ...]
 Append = Callable[[Any], object]
+After = tuple[States, Any]  # the states and the output after the last timestep
 # (block, states, output, append) -> (states, output)
-Run = Callable[[Any, tuple[Any, ...], Any, Append], tuple[tuple[Any, ...], Any]]
+Run = Callable[[Any, States, Any, Append], After]
 
 
 def recomputed(xp: Namespace, run: Run) -> Run:
@@ -31,6 +33,13 @@ def recomputed(xp: Namespace, run: Run) -> Run:
 
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return run
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(_same, _same):
+            pass
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"`checkpoint` is not to be had here: {error} Leave it out, or use torch.autograd."
+        ) from error
 
     def run_again(block: Any, states: Any, output: Any, append: Append) -> Any:
         # What autograd is to keep has to be handed over as tensors.
@@ -49,3 +58,7 @@ def recomputed(xp: Namespace, run: Run) -> Run:
         return result
 
     return run_again
+
+
+def _same(tensor: Any) -> Any:
+    return tensor

@@ -111,6 +111,7 @@ class Body:
             result = call(x_t, build(tuple(map(where, mask, old, donor_states))))
             if not self.started:
                 self._check(result)
+            if previous is None:
                 previous = self.initial
             output_masks = output_masks or masks(self._output_shapes)
             nest, shown = self.output, []
