@@ -49,4 +49,6 @@ def iterate(
     output = body.initial
     for block in blocks:
         states, output = run_block(block, states, output, append)
+        if donor is None:
+            output = None  # which only a masked timestep shows again
     return states

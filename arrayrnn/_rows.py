@@ -32,6 +32,8 @@ class Rows:
     ----------
     running : ndarray
         The samples that run, ascending.
+    count : int
+        How many rows are at rest, of some samples several.
     """
 
     running: "np.ndarray[Any, Any]"
@@ -42,19 +44,21 @@ class Rows:
         self._xp, self._samples = xp, samples
         self._resting = [[*arrays]]  # what came to rest, one group of rows behind the other
         self._places = np.arange(samples)  # of each sample among them
-        self._count = samples  # how many these are
+        self.count = samples
         self.running = np.arange(0)
 
     def change(self, current: Sequence[Array], running: "np.ndarray[Any, Any]") -> Sequence[Array]:
         """Let `running` run, given the rows of those that ran; return theirs."""
+        import numpy as np
+
         ran, self.running = self.running, running
-        runs, did_run = (self._places < 0 for _ in "ab")
+        runs, did_run = np.zeros((2, self._samples), dtype=bool)
         runs[running] = did_run[ran] = True
         stays, ran_before = runs[ran], did_run[running]
         if not stays.all():
-            leaving = (~stays).nonzero()[0]
+            leaving = np.flatnonzero(~stays)
             self._rest(rows_at(self._xp, current, leaving), ran[leaving])
-        staying = stays.nonzero()[0]
+        staying = np.flatnonzero(stays)
         if ran_before.all():
             return current if stays.all() else rows_at(self._xp, current, staying)
         places = len(ran) + self._places[running]
@@ -74,11 +78,11 @@ class Rows:
     def _rest(self, rows: Sequence[Array], samples: "np.ndarray[Any, Any]") -> None:
         import numpy as np
 
-        self._places[samples] = self._count + np.arange(len(samples))
+        self._places[samples] = self.count + np.arange(len(samples))
         self._resting.append([*rows])
-        self._count += len(samples)
-        if self._count > 3 * self._samples:
+        self.count += len(samples)
+        if self.count > 3 * self._samples:
             # Those that ran again left rows behind that nobody will ask for.
             columns = [self._xp.concat(column) for column in zip(*self._resting, strict=True)]
             self._resting = [rows_at(self._xp, columns, self._places)]
-            self._places, self._count = np.arange(self._samples), self._samples
+            self._places, self.count = np.arange(self._samples), self._samples
