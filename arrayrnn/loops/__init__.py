@@ -27,4 +27,9 @@ def loop_for(problem: Problem) -> Callable[[Problem], Result]:
 
             return onnx.loop
     arguments.known_time(problem.time, problem.caller, unroll=problem.unroll)
+    if problem.checkpoint is not None and array_api_compat.is_jax_namespace(problem.xp):
+        # While tracing, blocks of timesteps are checkpointed; only these are unrolled.
+        from arrayrnn.loops import jax
+
+        return jax.loop
     return eager.loop

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import optree
 
+from arrayrnn._axes import is_fixed
 from arrayrnn._problem import Problem, Result
 from arrayrnn._step import Body
 from arrayrnn._tree import Nest
@@ -56,16 +57,83 @@ def _traced(tree: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in optree.tree_leaves(tree))
 
 
-def over_time(problem: Problem, step: Step, carry: Carry, _: Leaves) -> tuple[Carry, Leaves]:
+def over_time(problem: Problem, step: Step, carry: Carry, like: Leaves) -> tuple[Carry, Leaves]:
     """Scan over the first axis, which is what JAX can differentiate in linear time."""
+    time, every = problem.time, problem.checkpoint
+    xs = [*problem.inputs], None if problem.mask is None else problem.mask.keep
+    if every is None:
+        return _scan(problem, step, carry, xs, time, unroll=int(problem.unroll) or 1)
+    if is_fixed(time):
+        return _in_blocks(problem, every, time, step, carry, xs)
+
+    # JAX divides a symbolic length, but refuses to scan over what may turn out to be nothing.
+    length = -(-time // every) * every
+
+    def step_if_there(carry: Carry, x: Any) -> tuple[Carry, Leaves]:
+        is_there, x = x
+        return jax.lax.cond(is_there, step, lambda carry, _: (carry, [*like]), carry, x)
+
+    is_there = problem.xp.arange(length) < time
+    padded = jax.tree.map(lambda x: _padded(x, length), xs)
+    carry, outputs = _in_blocks(problem, every, length, step_if_there, carry, (is_there, padded))
+    return carry, [y[:time] for y in outputs]
+
+
+def _in_blocks(
+    problem: Problem, every: int, time: Any, step: Any, carry: Carry, xs: Any
+) -> tuple[Carry, Leaves]:
+    """Scan over blocks of `every` timesteps, each of them scanned again when differentiated.
+
+    What is left behind the last whole block is a block of its own.
+    """
+    reshape = problem.xp.reshape
+
+    def block(length: int, *, in_loop: bool) -> Callable[[Carry, Any], tuple[Carry, Leaves]]:
+        def run(carry: Carry, xs: Any) -> tuple[Carry, Leaves]:
+            unroll = problem.unroll is True or int(problem.unroll) or 1
+            return _scan(problem, step, carry, xs, length, unroll=unroll)
+
+        # Outside of a loop XLA would see that it has computed the block before, and keep it all.
+        return jax.checkpoint(run, prevent_cse=not in_loop)
+
+    def blocks(carry: Carry, xs: Any, count: Any, length: int) -> tuple[Carry, Leaves]:
+        if count == 1:
+            return block(length, in_loop=False)(carry, xs)
+        run = block(length, in_loop=True)
+        xs = jax.tree.map(lambda x: reshape(x, (count, length, *x.shape[1:])), xs)
+        # Never unrolled itself: XLA on a CPU computes what it is to compute again too early then.
+        carry, outputs = _scan(problem, run, carry, xs, count, unroll=1)
+        return carry, [reshape(y, (count * length, *y.shape[2:])) for y in outputs]
+
+    counts = (time // every, every), (1, time % every)
+    parts = [(count, length) for count, length in counts if count * length != 0]
+    leaves, nest = jax.tree.flatten(xs)
+    columns = [jax.lax.split(x, [count * length for count, length in parts]) for x in leaves]
+    outputs: list[Leaves] = [[] for _ in parts]
+    order = range(len(parts))
+    for k in reversed(order) if problem.go_backwards else order:
+        part = nest.unflatten([column[k] for column in columns])
+        carry, outputs[k] = blocks(carry, part, *parts[k])
+    return carry, [jax.lax.concatenate(column, 0) for column in zip(*outputs, strict=True)]
+
+
+def _scan(
+    problem: Problem, step: Any, carry: Carry, xs: Any, length: Any, *, unroll: bool | int
+) -> tuple[Carry, Leaves]:
     return jax.lax.scan(
         step,
         carry,
-        ([*problem.inputs], None if problem.mask is None else problem.mask.keep),
-        length=None if problem.inputs else problem.time,  # a symbolic one is refused here
+        xs,
+        length=None if problem.inputs else length,  # a symbolic one is refused here
         reverse=problem.go_backwards,
-        unroll=int(problem.unroll) or 1,
+        unroll=unroll,
     )
+
+
+def _padded(array: Array, length: Any) -> Array:
+    """Append zeros on the first axis."""
+    behind = [(0, length - array.shape[0], 0), *[(0, 0, 0)] * (array.ndim - 1)]
+    return jax.lax.pad(array, jax.numpy.zeros((), array.dtype), behind)
 
 
 def scan(problem: Problem, iterate: Iterate = over_time) -> Result:
