@@ -175,6 +175,54 @@ def test_gradients_of_any_layout_will_do():
         torch.testing.assert_close(found, 2 * x.detach())
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("checkpoint", [1, 2, 3, 100])
+def test_gradients_with_checkpoints_are_those_without(name, checkpoint):
+    def gradients(**how):
+        drawn = [randn(*shape, requires_grad=True) for shape in ((2, 3, 1), (2, 2), (1, 2))]
+
+        def step(x_t, states):
+            h, w = states
+            h = x_t @ w + h * h
+            return h * x_t, [h / (1 + h * h)]
+
+        x, h, w = drawn
+        _, outputs, (h,) = compiled.rnn(step, x, [h], constants=[w], **OPTIONS[name], **how)
+        times = torch.arange(1.0, 1 + outputs.shape[1])[:, None]
+        return torch.autograd.grad((times * outputs).sum() + (h * h).sum(), drawn)
+
+    torch.testing.assert_close(gradients(checkpoint=checkpoint), gradients())
+
+
+@pytest.mark.parametrize("unroll", [False, 2, True])
+def test_backward_is_left_the_states_of_every_so_many_timesteps(unroll):
+    def step(x_t, states):
+        h = states[0] * states[0] + x_t.sum(axis=1)[:, None]
+        return h.sum(axis=1), [h / (1 + h * h)]
+
+    def saved(**how):
+        x, h = randn(2, 16, 1, requires_grad=True), randn(2, 100)
+        _, outputs, _ = compiled.rnn(step, x, [h], **how)
+        return sum(array.nbytes for array in outputs.grad_fn.saved_tensors)
+
+    of_states = 2 * 100 * 8
+    assert saved() > 16 * of_states
+    # Beside those of 4 blocks, the tensors of the caller.
+    assert saved(checkpoint=4, unroll=unroll) < 6 * of_states
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+def test_without_gradients_there_are_no_checkpoints(unroll, monkeypatch):
+    monkeypatch.setattr(jax, "checkpoint", None)
+    for time_major in (False, True):
+        x = randn(3, 3, 1)
+        how = {"time_major": time_major, "unroll": unroll}
+        found, expected = (
+            compiled.rnn(squaring, x, [ones(3, 1)], checkpoint=every, **how) for every in (2, None)
+        )
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 # ---------------------------------------------------------------------------------- never stale
 
 

@@ -66,6 +66,9 @@ def rnn(
         which is compiled anew when it changes.
     unroll : bool or int, default: False
         Compile a loop, the whole sequence (True), or a loop of so many timesteps at once.
+    checkpoint : int, optional
+        Counts where gradients are asked for, in the program that computes them: it saves the states
+        of every so many timesteps for backward. `unroll=True` unrolls what lies between them.
     progress : bool or callable, optional
         Is not called.
 
@@ -148,6 +151,9 @@ def scan(
         PyTorch and CuPy have to travel in `init`, or in `xs`.
     unroll : bool or int, default: False
         Compile a loop, the whole sequence (True), or a loop of so many steps at once.
+    checkpoint : int, optional
+        Counts where gradients are asked for, in the program that computes them: it saves the
+        carries of every so many steps for backward. `unroll=True` unrolls what lies between them.
 
     Returns
     -------

@@ -104,6 +104,7 @@ def _key(problem: Problem, structure: Structure, row: Row, outputs: int) -> Any:
         problem.time_axis,
         type(problem.unroll),  # True is 1
         problem.unroll,
+        problem.checkpoint,
     )
 
 
@@ -129,7 +130,7 @@ def _program(
         state_nest=Nest.of((0,) * sizes[1])[1],
     )
 
-    def run(*arrays: Any, iterate: Iterate) -> Arrays:
+    def run(skeleton: Problem, iterate: Iterate, *arrays: Any) -> Arrays:
         constants, groups = arrays[:closed_over], split(arrays[closed_over:], sizes)
         xp = array_api_compat.array_namespace(*groups.inputs, *groups.states)
         inputs = groups.inputs
@@ -155,7 +156,9 @@ def _program(
         result = loop_for(traced)(traced) if unrolled else scan(traced, iterate)
         return [*result.last_output, *result.outputs, *result.states]
 
-    return Program(partial(run, iterate=in_place), partial(run, iterate=over_time))
+    # Only gradients have anything to keep.
+    fastest = partial(run, replace(skeleton, checkpoint=None), in_place)
+    return Program(fastest, partial(run, skeleton, over_time))
 
 
 def _no_step(*_: Any) -> Any:
