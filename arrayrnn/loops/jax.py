@@ -101,7 +101,7 @@ def _in_blocks(
             return block(length, in_loop=False)(carry, xs)
         run = block(length, in_loop=True)
         xs = jax.tree.map(lambda x: reshape(x, (count, length, *x.shape[1:])), xs)
-        # Never unrolled itself: XLA on a CPU computes what it is to compute again too early then.
+        # Never unrolled itself: XLA for CPUs then takes as much memory as without checkpoints.
         carry, outputs = _scan(problem, run, carry, xs, count, unroll=1)
         return carry, [reshape(y, (count * length, *y.shape[2:])) for y in outputs]
 
