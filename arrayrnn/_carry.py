@@ -31,14 +31,18 @@ def go_on(
     `output_like` is the nest of the output and zeros like it. It is None if nothing is known of the
     output: then the initial one is the problem's own.
     """
-    donor, mask = carry.donor, problem.mask
-    problem = replace(problem, states=carry.states, donor=donor)
+    (states, output, donor), mask = carry, problem.mask
+    if donor is None and mask is not None and mask.has_unmasked(problem.xp):
+        backwards = problem.go_backwards
+        donor = Donor.of(problem.xp, mask, problem.inputs, states, go_backwards=backwards)
+    before = problem.initial_output
     if output_like is not None:
         nest, zeros = output_like
-        before = nest.build(zeros if carry.output is None else carry.output)
-        problem = replace(problem, initial_output=before, output_like=output_like)
-    if donor is None and mask is not None and mask.has_unmasked(problem.xp):
-        donor = problem.find_donor()
-    result = loop(replace(problem, donor=donor))
+        before = nest.build(zeros if output is None else output)
+    # All at once, since this is what each part costs beside its timesteps.
+    problem = replace(
+        problem, states=states, donor=donor, initial_output=before, output_like=output_like
+    )
+    result = loop(problem)
     states = problem.state_nest.leaves(result.states)
     return result, Carry(states, Nest.of(result.last_output)[0], donor)
