@@ -158,11 +158,11 @@ class Stream(Generic[Input, Output]):
             What the step function raises, with a note that names the timestep of the chunk.
         """
         now = self._now
-        if now.chunks is not None:
-            streams.chunk(chunk, now.chunks)
         states, before = now.carry.states, self._initial_output
         given: Any = (chunk, mask, input_length, states, self._constants, before)
         streams.with_values(optree.tree_leaves(given))
+        if now.chunks is not None:
+            streams.chunk(chunk, now.chunks)
         direction = Direction(STREAM, self._step_function, self.states, self._initial_output)
         (problem,) = problems_of(
             [direction],
@@ -218,6 +218,8 @@ class Stream(Generic[Input, Output]):
     @carry.setter
     def carry(self, carry: Mapping[str, Any]) -> None:
         streams.carry(carry)
+        parts: Any = [carry[key] for key in streams.KEYS]
+        streams.with_values(optree.tree_leaves(parts))
         now, nest, given = self._now, self._state_nest, carry["output"]
         models = now.carry.states
         arguments.sequence(carry["states"], "carry['states']", "It has one entry for each state.")
@@ -272,6 +274,7 @@ class Stream(Generic[Input, Output]):
         if samples is None:
             self._now = self._new
             return
+        streams.with_values([samples])
         now, (states, output, _) = self._now, self._now.carry
         paths = self._state_nest.paths("states")
         count = now.chunks.samples if now.chunks is not None else None
@@ -293,6 +296,7 @@ class Stream(Generic[Input, Output]):
                 results.initial_output(self._initial_output, now.output, output, STREAM)
                 before = [*now.output.leaves(self._initial_output)]
             carry = carry._replace(output=anew(before, output))
+        streams.with_values([*carry.states, *(carry.output or ())])
         self._now = replace(now, carry=carry)
 
     def _check_numbers(self, problem: Problem) -> None:

@@ -607,6 +607,49 @@ def test_tensors_that_are_traced_or_have_no_values_are_refused(how):
         transform.get(how, lambda f: f)(call)(x)
 
 
+def kept_by(stream, how):
+    """Return a function of an array that a stream would keep."""
+    if how == "chunk":
+        return stream
+    if how == "samples":
+        return lambda rows: stream.reset(rows[:, 0, 0] > 0)
+    return lambda x: setattr(stream, "carry", stream.carry | {how: [x[:, 0]]})
+
+
+@pytest.mark.parametrize("how", ["chunk", "samples", "states"])
+def test_nothing_that_jax_traces_comes_into_a_stream(how):
+    jax = pytest.importorskip("jax")
+    x = jax.numpy.ones((2, 3, 1))
+    stream = Stream(halving, [x[:, 0]])
+    stream(x)
+    before = stream.carry
+    with pytest.raises(TypeError, match=r"no values.*`arrayrnn\.rnn`"):
+        jax.jit(lambda x: kept_by(stream, how)(x) and None)(x)
+    assert_untouched(stream, before)
+    with pytest.raises(TypeError, match=r"no values.*`arrayrnn\.rnn`"):
+        jax.jit(lambda: stream.reset([0]))()  # where all that JAX computes is traced
+    assert_untouched(stream, before)
+
+
+@pytest.mark.parametrize("how", ["chunk", "samples", "states"])
+@pytest.mark.parametrize("transform", ["vmap", "grad"])
+def test_nothing_that_torch_traces_comes_into_a_stream(how, transform):
+    torch = pytest.importorskip("torch")
+    x = torch.ones(2, 3, 1)
+    stream = Stream(halving, [x[:, 0]])
+    stream(x)
+    before = stream.carry
+
+    def call(x):
+        kept_by(stream, how)(x)
+        return x.sum()
+
+    run = {"vmap": lambda x: torch.vmap(call)(x[None]), "grad": torch.func.grad(call)}[transform]
+    with pytest.raises(TypeError, match=r"no values.*`arrayrnn\.rnn`"):
+        run(x)
+    assert_untouched(stream, before)
+
+
 def test_torch_compile_leaves_it_out_of_the_graph():
     torch = pytest.importorskip("torch")
     stream = Stream(halving, [torch.zeros(2, 1)])

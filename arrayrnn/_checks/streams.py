@@ -48,8 +48,8 @@ def with_values(leaves: Sequence[Any]) -> None:
             xp = array_api_compat.array_namespace(leaf)
             if not _host.has_values(xp, leaf):
                 raise TypeError(
-                    f"a stream was called on, or computed, {describe(leaf)} that has no values: it "
-                    "is traced or lazy; expected arrays with values, since a stream keeps them. "
+                    f"a stream was given, or computed, {describe(leaf)} that has no values: it is "
+                    "traced or lazy; expected arrays with values, since a stream keeps them. "
                     "Call `arrayrnn.rnn`, passing its `new_states` and `last_output` on as "
                     "`initial_states` and `initial_output`."
                 )
