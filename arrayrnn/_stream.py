@@ -244,8 +244,11 @@ class Stream(Generic[Input, Output]):
                 inputs = streams.like(
                     rows, chunks.nest, chunks.rows, "carry['donor']['inputs']", "the first chunk"
                 )
+            own_states = carry["donor"]["states"]
+            hint = "It has one entry for each state."
+            arguments.sequence(own_states, "carry['donor']['states']", hint)
             own = streams.like(
-                tuple(carry["donor"]["states"]),
+                tuple(own_states),
                 nest,
                 states,
                 "carry['donor']['states']",

@@ -260,6 +260,23 @@ CARRIES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("inputs", "states", "error", "message"),
+    [
+        (None, [np.zeros((1, 1))], ValueError, "`carry['donor']['inputs']` is an empty nest"),
+        (np.zeros((2, 1)), [np.zeros((1, 1))], ValueError, "expected a row, (1, *features)"),
+        (np.zeros((1, 1)), None, TypeError, "`carry['donor']['states']` is None; expected a list"),
+        (np.zeros((1, 1)), np.zeros((1, 1)), TypeError, "expected a list or tuple"),
+    ],
+)
+def test_a_donor_is_looked_at_before_the_first_chunk(inputs, states, error, message):
+    stream = Stream(halving, [np.zeros((2, 1))])
+    before = stream.carry
+    with pytest.raises(error, match=re.escape(message)):
+        stream.carry = before | {"donor": {"inputs": inputs, "states": states}}
+    assert_untouched(stream, before)
+
+
 @pytest.mark.parametrize(("change", "error", "message"), CARRIES.values(), ids=CARRIES)
 def test_a_carry_that_does_not_fit_is_refused(change, error, message):
     stream = Stream(halving, [np.zeros((2, 1))])

@@ -106,6 +106,10 @@ def arrays(value: Any, name: str, model: Any) -> tuple[tuple[Array, ...], Nest]:
 
 
 def rows_of_inputs(leaves: Sequence[Array], paths: Paths) -> None:
+    if not leaves:
+        raise ValueError(
+            "`carry['donor']['inputs']` is an empty nest; expected rows, (1, *features)."
+        )
     for k, leaf in enumerate(leaves):
         if leaf.ndim < 2 or leaf.shape[0] != 1:
             raise ValueError(f"`{paths[k]}` is {describe(leaf)}; expected a row, (1, *features).")
