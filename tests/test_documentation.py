@@ -4,10 +4,15 @@ import doctest
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+import optree
 import pytest
 
+import arrayrnn
 from abilities import Ability, lacking
 from arrayrnn import compiled
+from backends import assert_same
+from running import rnn
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,6 +28,33 @@ def test_the_recipes_print_what_they_say():
     failed, attempted = doctest.testfile(str(ROOT / "docs/recipes.md"), module_relative=False)
     assert attempted >= 20
     assert failed == 0
+
+
+RECIPES = {
+    "discounted": lambda own: (((own["x"], own["t"]), [own["h"]]), {}),
+    "cell": lambda own: ((own["x"], [own["h"], own["h"]]), {}),
+    "doubled": lambda own: ((own["x"], [own["h"]]), {"input_length": [2, 4]}),
+    "decoder": lambda own: (((own["targets"], own["given"]), [own["h"]]), {}),
+    "total": lambda own: (((own["x"], own["starts"]), [own["h"]]), {}),
+    "halve": lambda own: ((own["x"], [own["h"]]), {}),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_steps_of_the_recipes_run_on_every_library(backend, name):
+    own = {}
+    page = (ROOT / "docs/recipes.md").read_text()
+    exec("".join(example.source for example in doctest.DocTestParser().get_examples(page)), own)
+    arguments, options = RECIPES[name](own)
+    expected = arrayrnn.rnn(own[name], *cast(backend, arguments), **options)
+    found = rnn(own[name], *backend.arrays(cast(backend, arguments)), **options)
+    assert_same(backend, found, expected)
+
+
+def cast(backend, nest):
+    """Return NumPy arrays with floats of the dtype of the library."""
+    dtypes = {np.dtype(float): backend.float}
+    return optree.tree_map(lambda leaf: leaf.astype(dtypes.get(leaf.dtype, leaf.dtype)), nest)
 
 
 def test_the_page_about_semantics_prints_what_it_says():
