@@ -26,10 +26,10 @@ def iterate(
 
     def run(block: Block, states: States, output: Any, append: Append) -> After:
         inputs, masks = block.open()
-        i, partly = 0, body.partly(masks, donor)
+        i, partly = 0, None if donor is None else body.partly(masks, donor)
         try:
             for i, x_t, kind in zip(count(), inputs, block.kinds):
-                if kind == ALL:
+                if kind == ALL or partly is None:
                     output, states = whole(x_t, states)
                 elif kind == NONE:
                     output = rest(output)

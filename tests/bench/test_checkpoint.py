@@ -20,7 +20,7 @@ WHAT = f"{TIME:,} steps, checkpoint={EVERY}"
 def in_jax() -> Any:
     """Return the arguments, and the compiled gradients with and without checkpoints."""
     case = lstm(jnp, SAMPLES, TIME, FEATURES)
-    arguments = case.inputs, lstm_weights(jnp, FEATURES)
+    arguments = case.inputs, lstm_weights(jnp, FEATURES, 2 * FEATURES)
 
     def loss(checkpoint: int | None, inputs: Any, weights: Any) -> Any:
         step = lstm_step(jnp, *weights)
