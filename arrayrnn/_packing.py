@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Packing", "Stretch"]
 
-# Elements of inputs and states that have to be left out for each change of the samples that run.
+# Elements of inputs and states that have to be left out for each change of the samples that run. As
+# many as selecting takes the time of, at a timestep with masked samples, count as left out, too.
 _WORTH_A_CHANGE = 32_768
+_SELECTING = 512
 
 
 class Stretch(NamedTuple):
@@ -70,7 +72,9 @@ class Packing:
 
 def _pays(problem: Problem, keep: "np.ndarray[Any, Any]", changes: int) -> bool:
     """Tell whether what is left out is worth the changes of the samples that run."""
-    some = keep.any(axis=1)
-    left_out = int(some.sum()) * keep.shape[1] - int(keep.sum())
     shapes = [*(x.shape[2:] for x in problem.inputs), *(h.shape[1:] for h in problem.states)]
-    return left_out * sum(map(prod, shapes)) >= changes * _WORTH_A_CHANGE
+    runs = keep.any(axis=1)
+    masked = keep.shape[1] * int(runs.sum()) - int(keep.sum())
+    partly = int(runs.sum()) - int(keep.all(axis=1).sum())
+    left_out = masked * sum(map(prod, shapes)) + partly * _SELECTING
+    return left_out >= changes * _WORTH_A_CHANGE
