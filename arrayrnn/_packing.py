@@ -24,7 +24,7 @@ class Stretch(NamedTuple):
     """Timesteps one after the other at which the same samples run."""
 
     times: range
-    rows: "np.ndarray[Any, Any]"  # which samples these are, ascending
+    samples: "np.ndarray[Any, Any]"  # ascending
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,8 @@ class _Run:
         Those of the stretch that runs, of its samples.
     """
 
-    _nest: Nest  # of the outputs, and what is shown before the first: from the first stretch on
-    _initial: Sequence[Array] | None = None
+    _nest: Nest  # of the outputs; from the first stretch on
+    _initial: Sequence[Array] | None = None  # what is shown before the first output
 
     def __init__(self, problem: Problem, packing: Packing) -> None:
         self._problem, self._packing = problem, packing
@@ -120,13 +120,9 @@ class _Run:
         xp, like = problem.xp, problem.output_like
         results.first_output(nest, leaves, count, xp, problem.caller)
         if like is None:
-            like = (
-                nest,
-                [
-                    xp.zeros((samples, *y.shape[1:]), dtype=y.dtype, device=device(y))
-                    for y in leaves
-                ],
-            )
+            shapes = [(samples, *y.shape[1:]) for y in leaves]
+            pairs = zip(shapes, leaves, strict=True)
+            like = nest, [xp.zeros(n, dtype=y.dtype, device=device(y)) for n, y in pairs]
         self._nest = nest
         self._initial = nest.leaves(Body(replace(problem, output_like=like)).initial)
         self._columns = [[] for _ in leaves]
