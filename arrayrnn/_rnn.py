@@ -83,10 +83,13 @@ def rnn(
         The output before the first timestep, which a sample has that is masked from there on; like
         `output`, by default zeros. With the last output and states of one call, the next continues.
     samplewise : bool, default: False
-        Promises that the step treats each sample on its own. Never changes a result of such a step.
+        Promises that the step treats each sample on its own, and that nothing but its inputs and
+        states has a row for each. Masked samples may then be left out, so that it sees fewer. Never
+        changes a result of such a step.
     checkpoint : int, optional
-        With autograd, keep the states of every so many timesteps only, and compute what lies
-        between again in backward: less memory, more time. Never changes a result.
+        For gradients, keep the states of every so many timesteps only, and compute what lies
+        between again in backward: less memory, more time, and the step is called twice. About the
+        square root of time is a good choice. Never changes a result.
     progress : bool or callable, optional
         True shows a bar (needs tqdm); a callable is called with ``(timesteps done, in all)``.
 

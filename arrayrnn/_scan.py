@@ -56,8 +56,9 @@ def scan(
         How libraries with a symbolic loop run it while tracing: False uses it, True does not, an
         integer is its unroll factor. Never changes a result.
     checkpoint : int, optional
-        With autograd, keep the carries of every so many steps only, and compute what lies
-        between again in backward: less memory, more time. Never changes a result.
+        For gradients, keep the carries of every so many steps only, and compute what lies between
+        again in backward: less memory, more time, and `f` is called twice. About the square root of
+        the number of steps is a good choice. Never changes a result.
 
     Returns
     -------
