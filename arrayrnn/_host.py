@@ -105,7 +105,12 @@ def _read_torch(array: Any) -> "np.ndarray[Any, Any] | None":
     import numpy as np
 
     try:
-        values = array.reshape(-1).tolist()
+        own: np.ndarray[Any, Any] = array.numpy(force=True)
+        return own
+    except Exception:  # what each kind of tensor raises that wraps another, or has no memory
+        pass
+    try:
+        values = array.reshape(-1).tolist()  # some of them have values all the same
     # `vmap` raises RuntimeError, meta and fake tensors subclasses of it.
     except RuntimeError:
         return None

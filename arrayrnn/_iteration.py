@@ -44,7 +44,8 @@ def iterate(
             raise
         return states, output
 
-    run_block = run if problem.checkpoint is None else recomputed(problem.xp, run)
+    like = [*problem.inputs, *problem.states][0]
+    run_block = run if problem.checkpoint is None else recomputed(problem.xp, run, like)
     states: States = problem.state_nest.build(problem.states)
     output = body.initial
     for block in blocks:

@@ -34,6 +34,13 @@ class Packing:
     keep: "np.ndarray[Any, Any]"  # (time, samples), in order of iteration
     stretches: Sequence[Stretch]  # in order of iteration
 
+    @property
+    def samples(self) -> "np.ndarray[Any, Any]":
+        """The number of each sample."""
+        import numpy as np
+
+        return np.arange(self.keep.shape[1])
+
     @classmethod
     def of(cls, problem: Problem) -> "Packing | None":
         """Return the plan for a problem, None if that would not pay or cannot be found out."""
@@ -61,13 +68,15 @@ class Packing:
     def places(self, *, zero_output: bool) -> "np.ndarray[Any, Any]":
         """Return where each timestep of each sample is among the outputs, one behind the other.
 
-        At masked timesteps it is the one before; -1 if there is none, or with `zero_output`.
+        At masked timesteps it is the one before; behind them all, that of the sample among as many
+        as there are samples, if there is none or with `zero_output`.
         """
         import numpy as np
 
         places = np.cumsum(self.keep).reshape(self.keep.shape) - 1
         places = np.where(self.keep, places, -1)
-        return places if zero_output else np.maximum.accumulate(places, axis=0)
+        places = places if zero_output else np.maximum.accumulate(places, axis=0)
+        return np.where(places < 0, int(self.keep.sum()) + self.samples, places)
 
 
 def _pays(problem: Problem, keep: "np.ndarray[Any, Any]", changes: int) -> bool:

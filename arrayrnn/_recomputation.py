@@ -21,10 +21,10 @@ After = tuple[States, Any]  # the states and the output after the last timestep
 Run = Callable[[Any, States, Any, Append], After]
 
 
-def recomputed(xp: Namespace, run: Run) -> Run:
+def recomputed(xp: Namespace, run: Run, like: Any) -> Run:
     """Return `run(block, states, output, append)` such that autograd keeps what it is given only.
 
-    What has no autograd of the kind gets `run` itself.
+    What has no autograd of the kind gets `run` itself. `like` is an array on the device of all.
     """
     if not array_api_compat.is_torch_namespace(xp):
         return run
@@ -41,18 +41,23 @@ def recomputed(xp: Namespace, run: Run) -> Run:
             f"`checkpoint` is not to be had here: {error} Leave it out, or use torch.autograd."
         ) from error
 
+    # From tensors it is known whose random numbers are to be drawn again.
+    on_device = torch.empty(0, device=like.device)
+
     def run_again(block: Any, states: Any, output: Any, append: Append) -> Any:
         # What autograd is to keep has to be handed over as tensors.
         both: Any = (states, output)
         given, spec = optree.tree_flatten(both)
 
-        def within(*given: Any) -> tuple[Any, list[Any]]:
+        def within(_: Any, *given: Any) -> tuple[Any, list[Any]]:
             found: list[Any] = []
             before: Any = spec.unflatten(given)
             states, output = before
             return run(block, states, output, found.append), found
 
-        result, found = checkpoint(within, *given, use_reentrant=False, determinism_check="none")
+        result, found = checkpoint(
+            within, on_device, *given, use_reentrant=False, determinism_check="none"
+        )
         for timestep in found:
             append(timestep)
         return result

@@ -38,29 +38,26 @@ class Rows:
 
     running: "np.ndarray[Any, Any]"
 
-    def __init__(self, xp: Namespace, arrays: Sequence[Array], samples: int) -> None:
-        import numpy as np
-
-        self._xp, self._samples = xp, samples
+    def __init__(
+        self, xp: Namespace, arrays: Sequence[Array], samples: "np.ndarray[Any, Any]"
+    ) -> None:
+        self._xp, self._samples = xp, samples  # 0, 1, …
         self._resting = [[*arrays]]  # what came to rest, one group of rows behind the other
-        self._places = np.arange(samples)  # of each sample among them
-        self.count = samples
-        self.running = np.arange(0)
+        self._places = samples.copy()  # of each sample among them
+        self.count = len(samples)
+        self.running = samples[:0]
 
     def change(self, current: Sequence[Array], running: "np.ndarray[Any, Any]") -> Sequence[Array]:
         """Let `running` run, given the rows of those that ran; return theirs."""
-        import numpy as np
-
         ran, self.running = self.running, running
-        runs, did_run = np.zeros((2, self._samples), dtype=bool)
+        runs, did_run = self._samples < 0, self._samples < 0
         runs[running] = did_run[ran] = True
         stays, ran_before = runs[ran], did_run[running]
-        if not stays.all():
-            leaving = np.flatnonzero(~stays)
+        (staying,), (leaving,) = stays.nonzero(), (~stays).nonzero()
+        if leaving.size:
             self._rest(rows_at(self._xp, current, leaving), ran[leaving])
-        staying = np.flatnonzero(stays)
         if ran_before.all():
-            return current if stays.all() else rows_at(self._xp, current, staying)
+            return rows_at(self._xp, current, staying) if leaving.size else current
         places = len(ran) + self._places[running]
         places[ran_before] = staying
         return rows_at(self._xp, self._with(current), places)
@@ -76,13 +73,11 @@ class Rows:
         return [self._xp.concat(column) for column in zip(*groups, strict=True)]
 
     def _rest(self, rows: Sequence[Array], samples: "np.ndarray[Any, Any]") -> None:
-        import numpy as np
-
-        self._places[samples] = self.count + np.arange(len(samples))
+        self._places[samples] = range(self.count, self.count + len(samples))
         self._resting.append([*rows])
         self.count += len(samples)
-        if self.count > 3 * self._samples:
+        if self.count > 3 * len(self._samples):
             # Those that ran again left rows behind that nobody will ask for.
             columns = [self._xp.concat(column) for column in zip(*self._resting, strict=True)]
             self._resting = [rows_at(self._xp, columns, self._places)]
-            self._places, self.count = np.arange(self._samples), self._samples
+            self._places, self.count = self._samples.copy(), len(self._samples)

@@ -17,6 +17,8 @@ NAMING = {
     "_host.py",
     "_onnx.py",
     "_operations.py",
+    "_packing.py",
+    "_recomputation.py",
     "loops/dask.py",
     "loops/jax.py",
     "loops/onnx.py",

@@ -214,7 +214,7 @@ def test_dask_packs_in_its_blocks(backend, always):
 def test_the_rows_at_rest_are_few(backend, share):
     keep = np.random.default_rng(0).random((600, 4)) < share
     values, zeros = np.zeros(4), backend.array(np.zeros(4))
-    rows, current = Rows(backend.xp, [zeros], 4), ()
+    rows, current = Rows(backend.xp, [zeros], np.arange(4)), ()
     for t, running in enumerate(map(np.flatnonzero, keep)):
         (current,) = rows.change(current, running)
         assert backend.numpy(current).tolist() == values[running].tolist()
@@ -259,13 +259,15 @@ def test_a_step_that_has_a_row_for_each_sample_is_told_so(backend, packing, go_b
         return x_t + own, states
 
     notes = refused(backend, ValueError, "rows", step, go_backwards=go_backwards)
-    t, count = (6, 2) if go_backwards else (1, 4)
+    first, last, count = (5, 6, 2) if go_backwards else (1, 2, 4)
+    t = last if go_backwards else first
     direction = ", going backwards" if go_backwards else ""
     when, rows = notes
     assert when == f"arrayrnn.rnn: at timestep {t} of 7, counted from 0{direction}."
     assert rows == (
-        f"arrayrnn.rnn: with `samplewise=True` the step was given {count} of the 5 samples, "
-        "those not masked; nothing else in it may have a row for each."
+        f"arrayrnn.rnn: with `samplewise=True` the step was given {count} of the 5 samples at "
+        f"timesteps {first} to {last}, those not masked; nothing else in it may have a row for "
+        "each."
     )
 
 

@@ -106,13 +106,14 @@ def same_output(
             raise TypeError(f"{came(k)}; expected the first timestep's dtype, {expected}.")
 
 
-def note_rows(error: Exception, caller: Caller, rows: int, samples: int) -> None:
-    """Say that a step saw but some of the samples."""
+def note_rows(error: Exception, caller: Caller, times: range, rows: int, samples: int) -> None:
+    """Say that a step saw but some of the samples at some timesteps."""
     if rows < samples:
         add_note(
             error,
             f"arrayrnn.{caller.name}: with `samplewise=True` the step was given {rows} of the "
-            f"{samples} samples, those not masked; nothing else in it may have a row for each.",
+            f"{samples} samples at timesteps {min(times)} to {max(times)}, those not masked; "
+            "nothing else in it may have a row for each.",
         )
 
 

@@ -46,18 +46,21 @@ class _Run:
         Those of the stretch that runs, of its samples.
     """
 
-    _nest: Nest  # of the outputs; from the first stretch on
+    # What the outputs are like is known from the first stretch on, if not before.
+    _nest: Nest
     _initial: Sequence[Array] | None = None  # what is shown before the first output
 
     def __init__(self, problem: Problem, packing: Packing) -> None:
         self._problem, self._packing = problem, packing
-        self._samples: int = packing.keep.shape[1]
+        self._samples = packing.samples
         self._states = Rows(problem.xp, problem.states, self._samples)
         self._current: Sequence[Array] = ()  # states of the samples that run
         self.outputs: Any = [] if problem.all_outputs else deque(maxlen=1)
         self._columns: list[list[Array]] = []  # of each leaf of the output, those of all stretches
         self._last_outputs: Rows
         self._last: Sequence[Array] = ()  # of the samples that run
+        if problem.output_like is not None:
+            self._start(*problem.output_like)
 
     def stretch(
         self, stretch: Stretch, inputs: Sequence[Array], append: Callable[[Any], object]
@@ -88,25 +91,31 @@ class _Run:
             go_backwards=problem.go_backwards,
             start=min(times[0], times[-1]),
             size=problem.checkpoint,
-            rows=None if samples.size == self._samples else samples,
+            rows=None if samples.size == self._samples.size else samples,
         )
         try:
             states = iterate(own, body, timesteps, None, append)
             body.check_states(states)
             self._take_over(body, samples)
         except Exception as error:
-            results.note_rows(error, problem.caller, samples.size, self._samples)
+            results.note_rows(error, problem.caller, times, samples.size, self._samples.size)
             raise
         self._current = problem.state_nest.leaves(states)
 
     def _take_over(self, body: Body, samples: "np.ndarray[Any, Any]") -> None:
         """Check the outputs of a stretch and put them to the others."""
         columns, problem = body.check_outputs(self.outputs), self._problem
+        xp, caller, count = problem.xp, problem.caller, samples.size
         if self._initial is None:
-            self._start(body.output, [column[0] for column in columns], samples.size)
+            first = [column[0] for column in columns]
+            results.first_output(body.output, first, count, xp, caller)
+            shapes = [(self._samples.size, *y.shape[1:]) for y in first]
+            pairs = zip(shapes, first, strict=True)
+            zeros = [xp.zeros(n, dtype=y.dtype, device=device(y)) for n, y in pairs]
+            self._start(body.output, zeros)
         else:
-            like = [results.Kind((samples.size, *y.shape[1:]), y.dtype) for y in self._initial]
-            results.same_output(self.outputs[0], self._nest, like, problem.xp, problem.caller)
+            like = [results.Kind((count, *y.shape[1:]), y.dtype) for y in self._initial]
+            results.same_output(self.outputs[0], self._nest, like, xp, caller)
         if problem.all_outputs:
             for held, column in zip(self._columns, columns, strict=True):
                 held.extend(column)
@@ -115,18 +124,12 @@ class _Run:
             self._last = [column[-1] for column in columns]
         self.outputs.clear()
 
-    def _start(self, nest: Nest, leaves: Sequence[Array], count: int) -> None:
-        problem, samples = self._problem, self._samples
-        xp, like = problem.xp, problem.output_like
-        results.first_output(nest, leaves, count, xp, problem.caller)
-        if like is None:
-            shapes = [(samples, *y.shape[1:]) for y in leaves]
-            pairs = zip(shapes, leaves, strict=True)
-            like = nest, [xp.zeros(n, dtype=y.dtype, device=device(y)) for n, y in pairs]
+    def _start(self, nest: Nest, like: Sequence[Array]) -> None:
         self._nest = nest
-        self._initial = nest.leaves(Body(replace(problem, output_like=like)).initial)
-        self._columns = [[] for _ in leaves]
-        self._last_outputs = Rows(xp, self._initial, samples)
+        body = Body(replace(self._problem, output_like=(nest, like)))
+        self._initial = nest.leaves(body.initial)
+        self._columns = [[] for _ in like]
+        self._last_outputs = Rows(self._problem.xp, self._initial, self._samples)
 
     def result(self) -> Result:
         problem, build = self._problem, self._nest.build
@@ -148,15 +151,10 @@ class _Run:
 
     def _gathered(self) -> tuple[list[Array], list[Array]]:
         """Return the last output and all outputs; samples without one yet show the initial one."""
-        import numpy as np
-
         problem, xp = self._problem, self._problem.xp
         places = self._packing.places(zero_output=problem.zero_output_for_mask)
-        count = int(self._packing.keep.sum())
-        before = places < 0
-        places = np.where(before, count + np.arange(self._samples), places)
         columns = [
-            xp.concat([*column, initial] if before.any() else column)
+            xp.concat([*column, initial])
             for column, initial in zip(self._columns, self._initial or (), strict=True)
         ]
         last = rows_at(xp, columns, places[-1])
