@@ -207,6 +207,19 @@ def test_dask_packs_in_its_blocks(backend, always):
     assert set(seen) >= {1}
 
 
+def test_an_output_unlike_that_of_the_blocks_before_is_an_error(backend, always):
+    if backend.library != "dask":
+        pytest.skip("this test is about Dask")
+
+    def step(x_t, states):
+        return x_t.astype("float32" if x_t.max() > 5 else "float64"), states
+
+    x = np.where(np.arange(7) < 3, 1, 9)[None, :, None] * np.ones((5, 1, 2))
+    outputs = run(backend, step, x, [draw(backend, 5, 2)], KEEPS["right"])[1]
+    with pytest.raises(TypeError, match="dtype float32; expected the first timestep's dtype"):
+        outputs.compute()
+
+
 # ---------------------------------------------------------------------------------- costs
 
 
