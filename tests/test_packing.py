@@ -224,7 +224,7 @@ def test_an_output_unlike_that_of_the_blocks_before_is_an_error(backend, always)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_the_rows_at_rest_are_few(backend, share):
+def test_the_rows_at_rest_are_few(backend, packing, share):
     keep = np.random.default_rng(0).random((600, 4)) < share
     values, zeros = np.zeros(4), backend.array(np.zeros(4))
     rows, current = Rows(backend.xp, [zeros], np.arange(4)), ()
