@@ -45,7 +45,7 @@ def iterate(
         return states, output
 
     like = [*problem.inputs, *problem.states][0]
-    run_block = run if problem.checkpoint is None else recomputed(problem.xp, run, like)
+    run_block = run if problem.checkpoint is None else recomputed(run, like)
     states: States = problem.state_nest.build(problem.states)
     output = body.initial
     for block in blocks:

@@ -12,7 +12,7 @@ import optree
 
 from arrayrnn._typing import Namespace
 
-__all__ = ["After", "Append", "States", "recomputed"]
+__all__ = ["After", "Append", "States", "recomputed", "recomputes"]
 
 States = tuple[Any, ...]
 Append = Callable[[Any], object]
@@ -21,25 +21,30 @@ After = tuple[States, Any]  # the states and the output after the last timestep
 Run = Callable[[Any, States, Any, Append], After]
 
 
-def recomputed(xp: Namespace, run: Run, like: Any) -> Run:
-    """Return `run(block, states, output, append)` such that autograd keeps what it is given only.
-
-    What has no autograd of the kind gets `run` itself. `like` is an array on the device of all.
-    """
+def recomputes(xp: Namespace) -> bool:
+    """Tell whether there is anything to compute again: an autograd that follows the loop."""
     if not array_api_compat.is_torch_namespace(xp):
-        return run
+        return False
     import torch
-    from torch.utils.checkpoint import checkpoint
 
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return run
+        return False
     try:
         with torch.autograd.graph.saved_tensors_hooks(_same, _same):
-            pass
+            return True
     except RuntimeError as error:
         raise RuntimeError(
             f"`checkpoint` is not to be had here: {error} Leave it out, or use torch.autograd."
         ) from error
+
+
+def recomputed(run: Run, like: Any) -> Run:
+    """Return `run(block, states, output, append)` such that autograd keeps what it is given only.
+
+    `like` is an array on the device of all.
+    """
+    import torch
+    from torch.utils.checkpoint import checkpoint
 
     # From tensors it is known whose random numbers are to be drawn again.
     on_device = torch.empty(0, device=like.device)

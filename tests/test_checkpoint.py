@@ -12,6 +12,8 @@ import pytest
 
 import arrayrnn
 from abilities import Ability
+from arrayrnn._blocks import blocks
+from arrayrnn.loops import eager
 from backends import assert_same
 from oracle import Recorder, draw, halving, recurrence
 from running import rnn
@@ -259,6 +261,19 @@ def test_results_and_calls_are_the_same(backend, mask, go_backwards):
     expected = recurrence(halving, x, [state], mask, go_backwards=go_backwards)
     assert_same(backend, found, expected, exact=True)
     assert len(step.inputs) == (7 if mask is None else mask.any(axis=0).sum())
+
+
+@pytest.mark.parametrize("checkpoint", [1, 10_000])
+def test_without_autograd_blocks_are_as_ever(monkeypatch, checkpoint):
+    sizes = []
+
+    def recording(*arguments, size, **options):
+        sizes.append(size)
+        return blocks(*arguments, size=size, **options)
+
+    monkeypatch.setattr(eager, "blocks", recording)
+    rnn(halving, np.zeros((3, 7, 2)), [np.zeros((3, 2))], checkpoint=checkpoint)
+    assert sizes == [None]
 
 
 @pytest.mark.needs(Ability.PROGRESS)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isqrt
 from typing import Any
 
@@ -11,6 +12,7 @@ from arrayrnn._iteration import iterate
 from arrayrnn._packing import Packing
 from arrayrnn._problem import Problem, Result
 from arrayrnn._progress import reporting
+from arrayrnn._recomputation import recomputes
 from arrayrnn._step import Body
 from arrayrnn._typing import Array, Namespace
 from arrayrnn.loops import packed
@@ -23,6 +25,8 @@ _MOST_AT_ONCE = 256
 
 def loop(problem: Problem) -> Result:
     """Iterate over the timesteps in Python."""
+    if problem.checkpoint is not None and not recomputes(problem.xp):
+        problem = replace(problem, checkpoint=None)
     packing = Packing.of(problem)
     if packing is not None:
         return packed.loop(problem, packing)
