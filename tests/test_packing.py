@@ -47,6 +47,12 @@ def packing(backend, always):
         pytest.skip(f"{backend} does not pack")
 
 
+@pytest.fixture
+def packing_anywhere(request, backend):
+    """Run on Dask, too, which packs in its blocks."""
+    request.getfixturevalue("always" if backend.library == "dask" else "packing")
+
+
 def run(backend, step, x, states, keep, **options):
     arrays = backend.arrays((x, states))
     return rnn(step, *arrays, mask=backend.array(keep), samplewise=True, **options)
@@ -60,7 +66,7 @@ def run(backend, step, x, states, keep, **options):
 @zero_outputs
 @which_outputs
 def test_it_gives_what_the_masked_loop_gives(
-    backend, always, keep, go_backwards, zero_output, all_outputs
+    backend, packing_anywhere, keep, go_backwards, zero_output, all_outputs
 ):
     x, state, before = draw(backend, 5, 7, 2), draw(backend, 5, 2), draw(backend, 1, 5, 2)[0]
     last, outputs, states = recurrence(
@@ -87,7 +93,7 @@ def test_it_gives_what_the_masked_loop_gives(
     assert_same(backend, found, expected, exact=True)
 
 
-def test_whatever_the_nests_dtypes_masks_and_options(backend, always):
+def test_whatever_the_nests_dtypes_masks_and_options(backend, packing_anywhere):
     @settings(
         max_examples=EXAMPLES.get(str(backend), 30 if backend.library == "strict" else 150),
         suppress_health_check=[HealthCheck.too_slow],
@@ -101,7 +107,7 @@ def test_whatever_the_nests_dtypes_masks_and_options(backend, always):
 
 
 @directions
-def test_a_longer_sequence_of_more_samples(backend, always, go_backwards):
+def test_a_longer_sequence_of_more_samples(backend, packing_anywhere, go_backwards):
     keep = np.random.default_rng(3).random((40, 150)) < np.linspace(0, 1, 40)[:, None]
     x, state = draw(backend, 40, 150, 3) % 2, draw(backend, 40, 3)
 
@@ -426,7 +432,7 @@ def test_backward_computes_a_number_of_elements_linear_in_time(torch, backend, a
     assert elements(800) < 4.4 * elements(200)
 
 
-def test_leaves_of_a_nest_pack_alike(backend, always):
+def test_leaves_of_a_nest_pack_alike(backend, packing_anywhere):
     keep, x = KEEPS["right"], draw(backend, 5, 7, 2)
     inputs = {"a": backend.arrays(x), "b": (backend.arrays(x[..., :1]),)}
 
