@@ -34,7 +34,7 @@ def recomputes(xp: Namespace) -> bool:
             return True
     except RuntimeError as error:
         raise RuntimeError(
-            f"`checkpoint` is not to be had here: {error} Leave it out, or use torch.autograd."
+            f"`checkpoint` cannot be used here: {error} Leave it out, or use torch.autograd.grad."
         ) from error
 
 

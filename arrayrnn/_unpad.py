@@ -46,6 +46,8 @@ def unpad_sequences(outputs: Output, lengths: Any, *, time_major: bool = False) 
     See Also
     --------
     pad_sequences : The way here.
+    reverse_sequence : Sequences backwards, the padding still behind. Outputs of `rnn` with
+        `go_backwards` begin with the padding: flip their time first.
 
     Notes
     -----

@@ -157,7 +157,7 @@ def test_transforms_of_torch_func(torch, randn):
     assert torch.equal(slope, torch.func.jvp(lambda x: outputs(x, None), (x,), (x,))[1])
     # These keep nothing that could be computed again.
     for transform in (torch.func.grad, torch.func.jacrev):
-        with pytest.raises(RuntimeError, match=r"`checkpoint` is not to be had here: torch.func"):
+        with pytest.raises(RuntimeError, match=r"`checkpoint` cannot be used here: torch.func"):
             transform(lambda x: outputs(x).sum())(x)
 
 

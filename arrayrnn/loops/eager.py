@@ -8,6 +8,7 @@ from typing import Any
 
 from arrayrnn._axes import is_open, swap_time_and_samples
 from arrayrnn._blocks import blocks
+from arrayrnn._host import readable
 from arrayrnn._iteration import iterate
 from arrayrnn._packing import Packing
 from arrayrnn._problem import Problem, Result
@@ -40,7 +41,9 @@ def loop(problem: Problem) -> Result:
     outputs: Any = [] if problem.all_outputs else deque(maxlen=1)
     inputs, nest, size = problem.inputs, problem.input_nest, problem.checkpoint
     parts = blocks(xp, inputs, nest, problem.time, mask, donor, go_backwards=backwards, size=size)
-    with reporting(problem.progress, problem.time, outputs.append) as append:
+    is_traced = not readable(xp, [*inputs, *problem.states][0])
+    progress = None if is_traced else problem.progress
+    with reporting(progress, problem.time, outputs.append) as append:
         states = iterate(problem, body, parts, donor, append)
     body.check_states(states)
     return _result(problem, body, outputs, states)
