@@ -8,7 +8,7 @@ from arrayrnn._blocks import Block
 from arrayrnn._checks import results
 from arrayrnn._masking import ALL, NONE, SAME, Donor
 from arrayrnn._problem import Problem
-from arrayrnn._recomputation import After, Append, States, recomputed
+from arrayrnn._recomputation import After, Append, Run, States, recomputed
 from arrayrnn._step import Body
 
 __all__ = ["iterate"]
@@ -44,8 +44,9 @@ def iterate(
             raise
         return states, output
 
-    like = [*problem.inputs, *problem.states][0]
-    run_block = run if problem.checkpoint is None else recomputed(run, like)
+    run_block: Run = run
+    if problem.checkpoint is not None:
+        run_block = recomputed(run, [*problem.inputs, *problem.states][0])
     states: States = problem.state_nest.build(problem.states)
     output = body.initial
     for block in blocks:

@@ -49,18 +49,27 @@ class Rows:
 
     def change(self, current: Sequence[Array], running: "np.ndarray[Any, Any]") -> Sequence[Array]:
         """Let `running` run, given the rows of those that ran; return theirs."""
+        ran = self.running
+        staying = self.leave(current, running)
+        if len(staying) == len(running):  # nobody enters
+            return current if len(staying) == len(ran) else rows_at(self._xp, current, staying)
+        did_run = self._samples < 0
+        did_run[ran] = True
+        places = len(ran) + self._places[running]
+        places[did_run[running]] = staying
+        return rows_at(self._xp, self._with(current), places)
+
+    def leave(
+        self, current: Sequence[Array], running: "np.ndarray[Any, Any]"
+    ) -> "np.ndarray[Any, Any]":
+        """Put at rest the rows of those that do not run any more; return which rows stay."""
         ran, self.running = self.running, running
-        runs, did_run = self._samples < 0, self._samples < 0
-        runs[running] = did_run[ran] = True
-        stays, ran_before = runs[ran], did_run[running]
-        (staying,), (leaving,) = stays.nonzero(), (~stays).nonzero()
+        runs = self._samples < 0
+        runs[running] = True
+        (staying,), (leaving,) = runs[ran].nonzero(), (~runs[ran]).nonzero()
         if leaving.size:
             self._rest(rows_at(self._xp, current, leaving), ran[leaving])
-        if ran_before.all():
-            return rows_at(self._xp, current, staying) if leaving.size else current
-        places = len(ran) + self._places[running]
-        places[ran_before] = staying
-        return rows_at(self._xp, self._with(current), places)
+        return staying
 
     def all(self, current: Sequence[Array]) -> Sequence[Array]:
         """Return the rows of all samples, given those of the ones that run."""

@@ -210,7 +210,7 @@ def test_dask_packs_in_its_blocks(backend, always):
     found = run(backend, step, x, [state], keep)
     seen.clear()  # of the probe
     assert_same(backend, found[0], recurrence(halving, x, [state], keep)[0], exact=True)
-    assert set(seen) >= {1}
+    assert sum(seen) == keep.sum()
 
 
 def test_an_output_unlike_that_of_the_blocks_before_is_an_error(backend, always):
@@ -421,9 +421,9 @@ def test_backward_computes_a_number_of_elements_linear_in_time(torch, backend, a
     from test_torch import Counting
 
     def elements(time):
-        keep = np.arange(time) < np.linspace(time // 2, time, 30).astype(int)[:, None]
-        x = torch.ones((30, time, 4), device=backend.device, requires_grad=True)
-        h = torch.zeros((30, 4), device=backend.device)
+        keep = (np.arange(time) % 2 == 0) | (np.arange(3) > 0)[:, None]  # changes at each timestep
+        x = torch.ones((3, time, 4), device=backend.device, requires_grad=True)
+        h = torch.zeros((3, 4), device=backend.device)
         outputs = rnn(halving, x, [h], mask=keep, samplewise=True)[1]
         with Counting() as counting:
             outputs.sum().backward()

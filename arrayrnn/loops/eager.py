@@ -41,8 +41,9 @@ def loop(problem: Problem) -> Result:
     outputs: Any = [] if problem.all_outputs else deque(maxlen=1)
     inputs, nest, size = problem.inputs, problem.input_nest, problem.checkpoint
     parts = blocks(xp, inputs, nest, problem.time, mask, donor, go_backwards=backwards, size=size)
-    is_traced = not readable(xp, [*inputs, *problem.states][0])
-    progress = None if is_traced else problem.progress
+    progress = problem.progress
+    if progress and not readable(xp, [*inputs, *problem.states][0]):
+        progress = None  # nothing is computed yet
     with reporting(progress, problem.time, outputs.append) as append:
         states = iterate(problem, body, parts, donor, append)
     body.check_states(states)

@@ -120,7 +120,7 @@ class _Run:
             for held, column in zip(self._columns, columns, strict=True):
                 held.extend(column)
         else:
-            self._last_outputs.change(self._last, samples)
+            self._last_outputs.leave(self._last, samples)
             self._last = [column[-1] for column in columns]
         self.outputs.clear()
 
