@@ -4,10 +4,12 @@
 # ///
 """The test matrix: ``nox`` runs what runs by default, ``nox --list`` shows the rest."""
 
+import functools
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import nox
@@ -44,6 +46,23 @@ def group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, name)
 
 
+def leaves_room(run: Callable[..., None]) -> Callable[..., None]:
+    """Delete a session's environment when it ends, where nobody will use it again.
+
+    Together they take 10 GB, which a small disk may not have.
+    """
+
+    @functools.wraps(run)
+    def run_and_delete(session: nox.Session, *args: str, **parameters: str) -> None:
+        try:
+            run(session, *args, **parameters)
+        finally:
+            if os.environ.get("ARRAYRNN_DELETE_ENVIRONMENTS") == "1":
+                shutil.rmtree(session.virtualenv.location)
+
+    return run_and_delete
+
+
 def missing_gpu(session: nox.Session) -> str | None:
     """Say why CUDA tests cannot run here; that is an error where a GPU is required."""
     smi = shutil.which("nvidia-smi")
@@ -63,6 +82,7 @@ def missing_gpu(session: nox.Session) -> str | None:
         for name in ("numpy", "strict", "torch", "jax", "compiled", "dask", "onnx", "dpnp", "cupy")
     ],
 )
+@leaves_room
 def tests(session: nox.Session, backend: str) -> None:
     """Run the tests on one array library."""
     gpu_missing = missing_gpu(session) if backend in {"cupy", "torch"} else None
@@ -126,6 +146,7 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session(python=TORCH_PYTHON)
+@leaves_room
 def reference(session: nox.Session) -> None:
     """Compare with tf_keras itself, on 1,000 drawn cases or ``-- --cases 5000``."""
     posargs = list(session.posargs)
