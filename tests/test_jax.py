@@ -460,6 +460,17 @@ def test_an_unknown_number_of_timesteps_cannot_be_unrolled():
         export.export(run)(jax.ShapeDtypeStruct((2, time, 1), "float64"))
 
 
+def test_an_unknown_number_of_timesteps_is_scanned_without_an_unroll_factor(backend):
+    from jax import export
+
+    (time,) = export.symbolic_shape("time")
+    run = jax.jit(lambda x: rnn(decaying, x, [jnp.ones((2, 1))], unroll=2))
+    exported = export.export(run)(jax.ShapeDtypeStruct((2, time, 1), "float64"))
+    for count in (1, 5):
+        x = normal(2, count, 1)
+        assert_same(backend, exported.call(x), jax.tree.map(np.asarray, run(x)))
+
+
 def test_a_checkpointed_step_has_the_same_gradients():
     def loss(w, x, wrap):
         step = wrap(lambda x_t, states: (states[0], [jnp.tanh(x_t @ w + states[0])]))

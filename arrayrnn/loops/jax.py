@@ -62,7 +62,9 @@ def over_time(problem: Problem, step: Step, carry: Carry, like: Leaves) -> tuple
     time, every = problem.time, problem.checkpoint
     xs = [*problem.inputs], None if problem.mask is None else problem.mask.keep
     if every is None:
-        return _scan(problem, step, carry, xs, time, unroll=int(problem.unroll) or 1)
+        # JAX fails to unroll a part of an unknown number of timesteps.
+        unroll = int(problem.unroll) or 1 if is_fixed(time) else 1
+        return _scan(problem, step, carry, xs, time, unroll=unroll)
     if is_fixed(time):
         return _in_blocks(problem, every, time, step, carry, xs)
 
