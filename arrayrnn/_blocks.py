@@ -15,7 +15,7 @@ import array_api_compat
 
 from arrayrnn._axes import align, is_open
 from arrayrnn._masking import ALL, SAME, SOME, Donor, Mask, Masks
-from arrayrnn._operations import unstack_of
+from arrayrnn._operations import runs_any_shape, unstack_of
 from arrayrnn._rows import rows_at
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "blocks", "unstacked"]
 
-_SMALLEST = 64  # timesteps
-_WORTH_PACKING = 1024  # elements of a timestep, at most
+# What a block costs is spread over this many timesteps at least. The more there are, the larger is
+# what selecting copies; of small ones that many still stay in the processor's cache.
+_FEWEST, _FEWEST_SMALL = 64, 512
+_SMALL = 1024  # elements of a timestep, at most
 
 
 # Dynamo cannot follow annotations of inner functions that are more than names.
@@ -60,7 +62,7 @@ def blocks(
     The first one in `inputs` is timestep `start`. Without a mask, `rows` may say of which samples.
     """
     time = index(time)  # torch.compile may keep it open
-    size = size or max(_SMALLEST, isqrt(time))
+    size = size or _size(xp, time, inputs)
     parts = [_split(xp, leaf, time, size) for leaf in inputs]
     keep_parts = [] if mask is None else _split(xp, mask.keep, time, size)
     order = slice(None, None, -1 if go_backwards else 1)
@@ -96,7 +98,7 @@ def blocks(
 
 def unstacked(xp: Namespace, array: Array, count: int) -> list[Array]:
     """Return what `array` holds along its first axis, of that length."""
-    parts = _split(xp, array, count, max(_SMALLEST, isqrt(count)))
+    parts = _split(xp, array, count, _size(xp, count, [array]))
     return [row for part in parts for row in unstack_of(xp)(part)]
 
 
@@ -125,6 +127,13 @@ def _masks(xp: Namespace, mask: Array, unstack: Callable[[Array], Sequence[Array
 
 def _no_masks(_: tuple[tuple[int, ...], ...]) -> Sequence[Sequence[Array]]:
     return ()
+
+
+def _size(xp: Namespace, time: int, arrays: Sequence[Array]) -> int:
+    """Return how many of `time` timesteps of the arrays, time first, make a block."""
+    # Where unstacking is compiled, that takes as much longer as there are timesteps.
+    is_cheap = runs_any_shape(xp) and all(map(_is_small, arrays))
+    return max(_FEWEST_SMALL if is_cheap else _FEWEST, isqrt(time))
 
 
 def _split(xp: Namespace, array: Array, time: int, size: int) -> list[Array]:
@@ -157,6 +166,6 @@ def _is_small(timesteps: Array) -> bool:
     if any(map(is_open, timesteps.shape)):
         return False
     try:
-        return bool(0 < prod(timesteps.shape[1:]) <= _WORTH_PACKING)
+        return bool(0 < prod(timesteps.shape[1:]) <= _SMALL)
     except Exception:  # what a library raises for symbols that stand for any length
         return False

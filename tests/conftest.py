@@ -8,6 +8,7 @@ from hypothesis import settings
 
 import running
 from abilities import Ability
+from arrayrnn import _blocks
 from backends import Backend
 
 settings.register_profile("arrayrnn", deadline=None, derandomize=True, print_blob=True)
@@ -66,6 +67,14 @@ def traced_or_not(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let `running.rnn` run as the backend of the test says."""
     known = "backend" in request.fixturenames
     with running.on(request.getfixturevalue("backend") if known else None):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def short_blocks() -> Iterator[None]:
+    """Let blocks of small timesteps be as short as others: a test of a hundred sees several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_blocks, "_FEWEST_SMALL", 64)
         yield
 
 

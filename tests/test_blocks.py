@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from abilities import Ability
+from arrayrnn import _blocks
 from arrayrnn._blocks import blocks
 from arrayrnn._masking import ALL, NONE, SAME, SOME, Donor, Mask
 from arrayrnn._tree import Nest
@@ -48,6 +49,18 @@ def test_blocks_are_of_one_size_but_for_the_rest(backend, time):
 
 def test_blocks_of_a_long_sequence_are_as_many_as_one_has_timesteps():
     assert [len(block.times) for block in of(Backend.NUMPY, np.zeros((10_000, 1)))] == [100] * 100
+
+
+@pytest.mark.parametrize(("elements", "size"), [(1024, 96), (1025, 64)], ids=["small", "large"])
+def test_blocks_of_small_timesteps_are_longer(backend, monkeypatch, elements, size):
+    monkeypatch.setattr(_blocks, "_FEWEST_SMALL", 96)
+    if backend.library in {"jax", "dask", "onnx"}:
+        size = 64  # each operation of a block is compiled, or a node of a graph
+    x = backend.xp.zeros((200, 1, elements), device=backend.device)
+    sizes = [len(block.times) for block in of(backend, x)]
+    assert sizes == [size] * (200 // size) + [200 % size]
+    one_is_large = of(backend, [x, backend.xp.zeros((200, 5, 205), device=backend.device)])
+    assert len(next(one_is_large).times) == 64
 
 
 def test_few_views_are_alive_at_any_time():
