@@ -1,7 +1,7 @@
 """`Stream`: a recurrence over a sequence that comes in chunks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Generic, SupportsIndex
 
 import array_api_compat
@@ -10,28 +10,18 @@ import optree
 from arrayrnn._axes import align
 from arrayrnn._carry import Carry, go_on
 from arrayrnn._checks import arguments, results, streams
-from arrayrnn._checks.streams import Chunks
 from arrayrnn._checks.wording import STREAM
 from arrayrnn._compilers import never_compiled
+from arrayrnn._held import Held
 from arrayrnn._masking import Donor, Mask
 from arrayrnn._problem import Problem
 from arrayrnn._reading import Direction, problems_of
 from arrayrnn._samples import read_samples
 from arrayrnn._states import from_python, states_apart
-from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Input, Output, StepFunction
 from arrayrnn.loops import loop_for
 
 __all__ = ["Stream"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Now:
-    """All that changes, replaced as a whole, so that what fails changes nothing."""
-
-    carry: Carry
-    output: Nest | None = None  # None before the first chunk
-    chunks: Chunks | None = None  # None before the first chunk
 
 
 class Stream(Generic[Input, Output]):
@@ -110,13 +100,14 @@ class Stream(Generic[Input, Output]):
     ) -> None:
         arguments.step_function(step_function, STREAM)
         self._step_function = step_function
-        self._initial_states, self._state_nest = states_apart(initial_states, STREAM.initial_states)
+        self._initial_states, nest = states_apart(initial_states, STREAM.initial_states)
         self._constants = arguments.constants(constants)
         self._time_major = time_major
         self._zero_output_for_mask = zero_output_for_mask
         self._return_all_outputs = return_all_outputs
         self._initial_output = initial_output
-        self._now = self._new = _Now(Carry(self._initial_states))
+        samples_axis = 1 if time_major else 0
+        self._now = self._new = Held(nest, samples_axis, Carry(self._initial_states))
 
     @never_compiled
     def __call__(
@@ -178,85 +169,32 @@ class Stream(Generic[Input, Output]):
             checkpoint=None,
             progress=None,
         )
-        samples = problem.inputs[0].shape[1]
         if now.chunks is None:
             self._check_numbers(problem)
         carry = now.carry._replace(states=problem.states)
         if carry.donor is None and problem.mask is None:
-            carry = carry._replace(donor=_donor_of_unmasked(problem, samples))
+            carry = carry._replace(donor=_donor_of_unmasked(problem))
         like = None
         if now.output is not None and carry.output is not None:
             like = now.output, [problem.xp.zeros_like(leaf) for leaf in carry.output]
         result, carry = go_on(problem, carry, like, loop_for(problem))
         streams.with_values([*carry.states, *(carry.output or ())])
-        chunks = now.chunks or self._chunks(problem.input_nest, problem.inputs, samples)
-        if chunks.samples is None:
-            chunks = chunks._replace(samples=samples)
-        self._now = _Now(carry, Nest.of(result.last_output)[1], chunks)
+        self._now = now.after(carry, result.last_output, problem.input_nest, problem.inputs)
         return result.last_output, result.outputs, list(result.states)
 
     @property
     def states(self) -> list[Any]:
         """The states after the last chunk."""
-        return list(self._state_nest.build(self._now.carry.states))
+        return self._now.states
 
     @property
     def carry(self) -> dict[str, Any]:
         """All that the next chunk needs."""
-        (_, output, donor), now = self._now.carry, self._now
-        return {
-            "states": self.states,
-            "output": None if now.output is None or output is None else now.output.build(output),
-            "donor": None
-            if donor is None or now.chunks is None
-            else {
-                "inputs": now.chunks.nest.build(donor.inputs),
-                "states": list(self._state_nest.build(donor.states)),
-            },
-        }
+        return self._now.saved()
 
     @carry.setter
     def carry(self, carry: Mapping[str, Any]) -> None:
-        streams.carry(carry)
-        parts: Any = [carry[key] for key in streams.KEYS]
-        streams.with_values(optree.tree_leaves(parts))
-        now, nest, given = self._now, self._state_nest, carry["output"]
-        models = now.carry.states
-        arguments.sequence(carry["states"], "carry['states']", "It has one entry for each state.")
-        states = streams.like(
-            tuple(carry["states"]), nest, models, "carry['states']", "the states of the stream"
-        )
-        model = next(filter(array_api_compat.is_array_api_obj, [*states, *models]), None)
-        output, output_nest, chunks, donor = None, now.output, now.chunks, None
-        if given is not None and output_nest is not None and now.carry.output is not None:
-            output = streams.like(
-                given, output_nest, now.carry.output, "carry['output']", "the last output"
-            )
-        elif given is not None:
-            output, output_nest = streams.arrays(given, "carry['output']", model)
-        if carry["donor"] is not None:
-            rows = carry["donor"]["inputs"]
-            if chunks is None:
-                inputs, input_nest = streams.arrays(rows, "carry['donor']['inputs']", model)
-                streams.rows_of_inputs(inputs, input_nest.paths("carry['donor']['inputs']"))
-                chunks = self._chunks(input_nest, [row[None, ...] for row in inputs], None)
-            else:
-                inputs = streams.like(
-                    rows, chunks.nest, chunks.rows, "carry['donor']['inputs']", "the first chunk"
-                )
-            own_states = carry["donor"]["states"]
-            hint = "It has one entry for each state."
-            arguments.sequence(own_states, "carry['donor']['states']", hint)
-            own = streams.like(
-                tuple(own_states),
-                nest,
-                states,
-                "carry['donor']['states']",
-                "`carry['states']`",
-                row=True,
-            )
-            donor = Donor([*inputs], [*own])
-        self._now = _Now(Carry(states, output, donor), output_nest, chunks)
+        self._now = self._now.resumed(carry)
 
     def reset(self, samples: Any = None) -> None:
         """Begin anew, with the initial states and the initial output.
@@ -279,9 +217,7 @@ class Stream(Generic[Input, Output]):
             return
         streams.with_values([samples])
         now, (states, output, _) = self._now, self._now.carry
-        paths = self._state_nest.paths("states")
-        count = now.chunks.samples if now.chunks is not None else None
-        count = streams.to_reset(states, paths, count)
+        count = streams.to_reset(states, now.state_nest.paths("states"), now.samples)
         if output is not None and now.output is not None:
             streams.to_reset(output, now.output.paths("output"), count)
         model = [*states, *(output or ()), *(now.chunks.rows if now.chunks else ())][0]
@@ -306,22 +242,13 @@ class Stream(Generic[Input, Output]):
         """Compare a carry with initial states whose dtype the first chunk decides about."""
         xp, inputs = problem.xp, problem.inputs
         initial = [from_python(xp, leaf, inputs) for leaf in self._initial_states]
-        states = self._state_nest.build(problem.states)
-        streams.like(states, self._state_nest, initial, "carry['states']", "`initial_states`")
-
-    def _chunks(self, nest: Nest, inputs: Sequence[Array], samples: int | None) -> Chunks:
-        """Return what chunks have in common with `inputs`, time first."""
-        return Chunks(nest, [*map(_row_like, inputs)], samples, 1 if self._time_major else 0)
+        states = self._now.state_nest.build(problem.states)
+        streams.like(states, self._now.state_nest, initial, "carry['states']", "`initial_states`")
 
 
-def _row_like(x: Array) -> Array:
-    xp, device = array_api_compat.array_namespace(x), array_api_compat.device(x)
-    return xp.zeros((1, *x.shape[2:]), dtype=x.dtype, device=device)
-
-
-def _donor_of_unmasked(problem: Problem, samples: int) -> Donor | None:
+def _donor_of_unmasked(problem: Problem) -> Donor | None:
     """Return the donor that a mask of ones would find; None if there cannot be a mask later."""
-    xp, states = problem.xp, problem.states
+    xp, states, samples = problem.xp, problem.states, problem.inputs[0].shape[1]
     if samples == 0 or any(s.ndim == 0 or s.shape[0] != samples for s in states):
         return None
     device = array_api_compat.device(problem.inputs[0])
