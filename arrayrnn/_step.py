@@ -190,10 +190,12 @@ class Body:
     def check_outputs(self, outputs: Sequence[Any]) -> list[Sequence[Array]]:
         """Return the leaves of the outputs, for each leaf those of all timesteps."""
         try:
-            columns = self.output.columns(outputs)
+            columns, kind_of = self.output.columns(outputs), self._kind
+            # One after the other: the garbage collector would go through thousands of kinds.
             alike = all(
-                [*map(self._kind, column)] == [self._kind(first)] * len(column)
-                for column, first in zip(columns, self._first_output, strict=True)
+                kind_of(leaf) == kind
+                for column, kind in zip(columns, map(kind_of, self._first_output), strict=True)
+                for leaf in column
             )
         except (AttributeError, NestMismatchError):
             self._find_unlike(outputs)
