@@ -13,6 +13,7 @@ __all__ = ["read_samples"]
 
 def read_samples(xp: Namespace, samples: Any, count: int, device: Any) -> Array:
     """Return booleans ``(count,)``, True for the samples that `samples` names or marks."""
+    streams.samples_given(samples)
     if isinstance(samples, list | tuple) and not samples:
         return xp.zeros(count, dtype=xp.bool, device=device)
     own_xp, samples = own_array(xp, samples, "samples", "initial_states")

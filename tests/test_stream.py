@@ -355,7 +355,7 @@ RESETS = {
     "bools": ([True], ValueError, "expected one bool for each sample, shape (2,)"),
     "floats": ([0.5], TypeError, "expected integers in one dimension"),
     "two dimensions": ([[0]], TypeError, "expected integers in one dimension"),
-    "a number": (1, TypeError, "`samples` is of type int; expected an array"),
+    "a number": (1, TypeError, "`samples` is of type int; expected a list or an array"),
 }
 
 
@@ -409,8 +409,9 @@ def chunks_refused(backend):
     x = np.ones((2, 3, 2))
     return {
         "samples": (backend.array(x[:1]), ValueError, "expected 2 samples, as in the first"),
-        "features": (backend.array(x[..., :1]), ValueError, "expected the features of the first"),
-        "rank": (backend.array(x[..., None]), ValueError, "expected the features of the first"),
+        "features": (backend.array(x[..., :1]), ValueError, "expected (samples, time, 2), with"),
+        "rank": (backend.array(x[..., None]), ValueError, "expected (samples, time, 2), with"),
+        "no time axis": (backend.array(x[:, 0]), ValueError, "expected (samples, time, 2), with"),
         "dtype": (backend.array(x, "int32"), TypeError, f"expected dtype {backend.float}"),
         "library": (other.array(x), TypeError, "like the first chunk. Convert it."),
         "structure": ([backend.array(x)], ValueError, "expected that of the first chunk, *"),
@@ -447,7 +448,7 @@ def test_a_chunk_is_compared_with_the_donor_of_a_carry():
     stream(np.ones((2, 3, 1)))
     fresh = Stream(halving, [np.zeros((2, 1))])
     fresh.carry = stream.carry
-    with pytest.raises(ValueError, match="expected the features of the first chunk"):
+    with pytest.raises(ValueError, match=r"expected \(samples, time, 1\), with the features"):
         fresh(np.ones((2, 3, 4)))
 
 

@@ -34,9 +34,10 @@ def chunk(value: Any, chunks: Chunks) -> None:
                 "first chunk. A stream has the same samples throughout; make one for each batch."
             )
         if leaf.ndim > 1 and tuple(leaf.shape[2:]) != tuple(row.shape[1:]):
+            axes = ", ".join([("samples, time", "time, samples")[at], *map(str, row.shape[1:])])
             raise ValueError(
-                f"`{paths[k]}` is {describe(leaf)}; expected the features of the first chunk, "
-                f"{tuple(row.shape[1:])}."
+                f"`{paths[k]}` is {describe(leaf)}; expected ({axes}), with the features of the "
+                "first chunk."
             )
         _same_dtype_and_device(leaf, row, paths, k, "the first chunk")
 
@@ -113,6 +114,14 @@ def rows_of_inputs(leaves: Sequence[Array], paths: Paths) -> None:
     for k, leaf in enumerate(leaves):
         if leaf.ndim < 2 or leaf.shape[0] != 1:
             raise ValueError(f"`{paths[k]}` is {describe(leaf)}; expected a row, (1, *features).")
+
+
+def samples_given(value: Any) -> None:
+    if not isinstance(value, list | tuple) and not array_api_compat.is_array_api_obj(value):
+        raise TypeError(
+            f"`samples` is {describe(value)}; expected a list or an array, of indices or of bools, "
+            "such as [0] for the first sample. None means all."
+        )
 
 
 def samples(xp: Namespace, samples: Any, count: int) -> None:
