@@ -222,6 +222,40 @@ def test_arrays_of_programs_in_the_step_count_as_they_are(nested, of_jax):
     assert counts() == (2, 1, 0)
 
 
+@pytest.mark.parametrize("name", ["solve", "inv", "pinv", "qr"])
+def test_linear_algebra_runs_the_same_program(name):
+    def step_of(weight):
+        def step(x_t, states):
+            function = getattr(jnp.linalg, name)
+            matrix = states[0] @ weight
+            found = function(matrix, x_t) if name == "solve" else function(matrix)
+            return (found[0] if name == "qr" else found), states
+
+        return step
+
+    x, h = np.ones((2, 5, 2)), np.asarray([[2.0, 1.0], [0.0, 3.0]])
+    for factor in (1.0, 2.0, 3.0):
+        assert_right(step_of(factor * np.eye(2)), x, h)
+    assert counts() == (2, 1, 0)
+
+
+@pytest.mark.parametrize("size", [2, 1000], ids=["few", "many"])
+def test_arrays_of_a_solver_in_the_step_count_as_they_are(size):
+    def step_of(weight):
+        def step(x_t, states):
+            times, over = jax.jit(lambda v: v * weight), jax.jit(lambda v: v / weight)
+            solve = jax.lax.custom_linear_solve
+            return solve(times, x_t, lambda _, b: over(b), symmetric=True), states
+
+        return step
+
+    x, h = np.ones((2, 3, size)), np.zeros((2, 1))
+    for factor in (1.0, 2.0, 1.0):
+        assert_right(step_of(factor * np.ones(size)), x, h)
+    # JAX does not let them become arguments; few are part of the program.
+    assert counts() == ((1, 2, 0) if size == 2 else (0, 0, 3))
+
+
 def test_functions_with_rules_for_derivatives_run_the_same_program():
     for k in range(3):
         bias = np.asarray([1.0, 2.0]) + k

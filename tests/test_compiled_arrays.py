@@ -248,6 +248,17 @@ def test_arrays_of_jax_that_are_given_stay_usable():
     assert (float(x.sum()), float(h.sum())) == (6.0, 2.0)
 
 
+def test_results_of_jax_are_there_when_the_call_returns():
+    weight = np.ones(1 << 14, np.float32)  # NumPy's, which may be written to from then on
+
+    def step(x_t, states):
+        h = states[0] * 0.5 + x_t + weight
+        return h[:, :1], [h]
+
+    last, *_ = compiled.rnn(step, jnp.zeros((1, 2000, 1)), [jnp.zeros((1, 1 << 14))])
+    assert last.is_ready()
+
+
 def test_random_keys_of_jax_serve_as_states():
     def step(x_t, states):
         key, now = jax.random.split(states[0])

@@ -1,5 +1,8 @@
 """`arrayrnn.compiled` on PyTorch: one differentiable operation, on tensors of any kind."""
 
+import types
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -274,6 +277,26 @@ def test_fresh_closures_share_a_program_and_its_gradients():
         wanted = torch.autograd.grad((torch.logaddexp(x, w) * x * w).sum(), x)[0]
         torch.testing.assert_close(found, wanted)
     assert compiled.cache_info()[:3] == (2, 1, 0)
+
+
+def test_a_rule_of_a_package_whose_name_begins_like_jax_is_not_taken_for_its_own():
+    source = """
+import jax
+slope = 1.0
+def forward(x): return x, None
+def backward(_, g): return (g * slope,)
+@jax.custom_vjp
+def function(x): return x * 1.0
+function.defvjp(forward, backward)
+"""
+    package = types.ModuleType("jax_like")
+    path = Path(jax.__file__).parent.with_name("jax_like") / "__init__.py"
+    exec(compile(source, str(path), "exec"), vars(package))
+    x = randn(2, 3, 2, requires_grad=True)
+    for package.slope in (1.0, 2.0):
+        _, outputs, _ = compiled.rnn(lambda x_t, s: (package.function(x_t), s), x, [ones(2, 2)])
+        (gradient,) = torch.autograd.grad(outputs.sum(), x)
+        assert (gradient == package.slope).all()
 
 
 def custom_vjp(slope, weight):

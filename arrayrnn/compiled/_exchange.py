@@ -88,11 +88,14 @@ def _from_torch(array: Any) -> Any:
 
 def from_jax(xp: Namespace, arrays: Sequence[Any]) -> list[Any]:
     """Return results of a program, of which nobody else knows, as arrays of `xp`."""
-    if array_api_compat.is_jax_namespace(xp):
+    if any(isinstance(array, jax.core.Tracer) for array in arrays):
         return [*arrays]
-    # Elsewhere streams of the device see to the order.
+    # Elsewhere streams of the device see to the order. JAX's arrays wait, too: there may have been
+    # arrays of NumPy among what the program was given.
     if arrays and all(device.platform == "cpu" for device in arrays[0].devices()):
         jax.block_until_ready(arrays)
+    if array_api_compat.is_jax_namespace(xp):
+        return [*arrays]
     return [_one_from_jax(xp, array) for array in arrays]
 
 

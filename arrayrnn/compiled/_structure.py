@@ -25,7 +25,9 @@ __all__ = ["Structure", "program_of", "structure_of"]
 
 Values = Sequence[Any]
 
-_OF_JAX = str(Path(jax.__file__).parent)
+_OF_JAX = Path(jax.__file__).parent
+# Up to here the values of arrays may be part of the structure.
+_FEW = 1024  # bytes
 
 
 class Structure(NamedTuple):
@@ -107,13 +109,15 @@ class _Reader:
     def parameter(self, value: Any, within: bool) -> Any:
         if isinstance(value, Jaxpr):
             return self.program(value, within=within)
+        if isinstance(value, ClosedJaxpr) and not within:
+            constants = tuple(map(self.value, value.consts))
+            return constants, self.program(value.jaxpr, within=False)
         if isinstance(value, ClosedJaxpr):
-            self.is_known = self.is_known and (within or not value.consts)
             self.constants |= {id(constant): constant for constant in value.consts}
             # Which of them are one and the same is part of the structure.
             numbers = [*self.constants]
             of = tuple(numbers.index(id(constant)) for constant in value.consts)
-            return of, self.program(value.jaxpr, within=within)
+            return of, self.program(value.jaxpr, within=True)
         if isinstance(value, list | tuple):
             return type(value), tuple(self.parameter(item, within) for item in value)
         if isinstance(value, dict):
@@ -121,11 +125,25 @@ class _Reader:
         if isinstance(value, np.ndarray):
             return value.shape, value.dtype, value.tobytes()
         # What a function returns can change while it stays the same, unless it is JAX's own.
-        own = isinstance(value, FunctionType) and value.__module__.startswith("jax")
+        own = isinstance(value, FunctionType) and value.__module__.partition(".")[0] == "jax"
         if callable(value) and not isinstance(value, type | jax.sharding.Mesh):
             self.is_known = self.is_known and own and value.__closure__ is None
         self.is_known = self.is_known and type(value).__hash__ is not None
         return type(value), value
+
+    def value(self, constant: Any) -> Any:
+        """Return what tells a constant of a program that `evaluate` does not enter from others.
+
+        JAX has small ones of its own in such programs, the order of two axes in a solver, say.
+        """
+        has_bytes = isinstance(constant, np.ndarray | np.generic | jax.Array) and not (
+            isinstance(constant, jax.core.Tracer)
+            or jax.dtypes.issubdtype(constant.dtype, jax.dtypes.extended)
+        )
+        if not has_bytes or constant.nbytes > _FEW:
+            self.is_known = False
+            return None
+        return constant.shape, constant.dtype, np.asarray(constant).tobytes()
 
 
 def _has_known_rule(equation: JaxprEqn) -> bool:
@@ -133,7 +151,7 @@ def _has_known_rule(equation: JaxprEqn) -> bool:
     parameters = equation.params
     functions = [parameters[name] for name in RULES_OF_DERIVATIVES if name in parameters]
     information = [parameters["call_jaxpr"].jaxpr.debug_info, *(f.debug_info for f in functions)]
-    is_own = all(str(found.func_filename).startswith(_OF_JAX) for found in information)
+    is_own = all(_OF_JAX in Path(found.func_filename or "").parents for found in information)
     return is_own and not anywhere(has_constants, equation)
 
 
