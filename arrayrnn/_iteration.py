@@ -37,20 +37,29 @@ def iterate(
                     output, states = partly(i, x_t, states, output, kind == SAME)
                 append(output)
         except Exception as error:
+            t = block.times[i]
             # What a step returned and nobody looked at may be why the next one failed.
-            body.check_states(states)
-            t, backwards = block.times[i], problem.go_backwards
-            results.note(error, problem.caller, t, problem.time, go_backwards=backwards)
+            check_states(states, t + 1 if problem.go_backwards else t - 1)
+            results.note_at(error, problem, t)
             raise
         return states, output
+
+    def check_states(states: States, t: int) -> None:
+        try:
+            body.check_states(states)
+        except Exception as error:
+            results.note_at(error, problem, t)
+            raise
 
     run_block: Run = run
     if problem.checkpoint is not None:
         run_block = recomputed(run, [*problem.inputs, *problem.states][0])
     states: States = problem.state_nest.build(problem.states)
-    output = body.initial
+    output, last = body.initial, 0
     for block in blocks:
         states, output = run_block(block, states, output, append)
         if donor is None:
             output = None  # which only a masked timestep shows again
+        last = block.times[-1]
+    check_states(states, last)
     return states

@@ -6,7 +6,6 @@ from typing import Any
 
 from arrayrnn._axes import align
 from arrayrnn._checks import results
-from arrayrnn._compilers import add_note
 from arrayrnn._masking import Donor, Masks
 from arrayrnn._operations import where_of
 from arrayrnn._problem import Problem
@@ -187,8 +186,11 @@ class Body:
         problem = self._problem
         results.new_states(new_states, problem.state_nest, problem.states, self._xp, problem.caller)
 
-    def check_outputs(self, outputs: Sequence[Any]) -> list[Sequence[Array]]:
-        """Return the leaves of the outputs, for each leaf those of all timesteps."""
+    def check_outputs(self, outputs: Sequence[Any], times: range) -> list[Sequence[Array]]:
+        """Return the leaves of the outputs, for each leaf those of all timesteps.
+
+        They are those of the last of `times`.
+        """
         try:
             columns, kind_of = self.output.columns(outputs), self._kind
             # One after the other: the garbage collector would go through thousands of kinds.
@@ -198,20 +200,20 @@ class Body:
                 for leaf in column
             )
         except (AttributeError, NestMismatchError):
-            self._find_unlike(outputs)
+            self._find_unlike(outputs, times)
             raise
         if not alike:
-            self._find_unlike(outputs)
+            self._find_unlike(outputs, times)
         return columns
 
-    def _find_unlike(self, outputs: Sequence[Any]) -> None:
-        caller = self._problem.caller
-        for number, output in enumerate(outputs):
+    def _find_unlike(self, outputs: Sequence[Any], times: range) -> None:
+        problem = self._problem
+        for t, output in zip(times[-len(outputs) :], outputs, strict=True):
             try:
-                results.same_output(output, self.output, self._first_output, self._xp, caller)
+                first, xp = self._first_output, self._xp
+                results.same_output(output, self.output, first, xp, problem.caller)
             except (TypeError, ValueError) as error:
-                note = f"arrayrnn.{caller.name}: output number {number}, counted from 0."
-                add_note(error, note)
+                results.note_at(error, problem, t)
                 raise
 
     def _start(self, output: Nest, leaves: Sequence[Array], state_leaves: Sequence[Array]) -> None:

@@ -1526,13 +1526,54 @@ def test_a_late_state_of_another_shape_is_told_if_the_next_step_fails_on_it(
     )
 
 
-def test_an_output_found_wrong_at_the_end_is_told_by_its_number(refused_in_python):
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_an_output_found_wrong_at_the_end_is_told_by_its_timestep(refused_in_python, go_backwards):
     def step(x_t, states):
         calls.append(x_t)
         return ([x_t] if len(calls) == 2 else x_t), states
 
     calls = []
     error = refused_in_python(
-        ValueError, "returned an output of the structure", calls=3, step_function=step
+        ValueError,
+        "returned an output of the structure",
+        calls=3,
+        step_function=step,
+        go_backwards=go_backwards,
     )
-    assert notes(error) == ["arrayrnn.rnn: output number 1, counted from 0."]
+    assert notes(error) == [note(1, 3, backwards=go_backwards)]
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+@pytest.mark.parametrize("wrong", [lambda x_t: [x_t], lambda _: None], ids=["list", "None"])
+def test_a_wrong_last_output_is_found_without_the_others(refused_in_python, wrong, masked):
+    def step(x_t, states):
+        calls.append(x_t)
+        return (wrong(x_t) if len(calls) == 3 else x_t), states
+
+    calls = []
+    error = refused_in_python(
+        ValueError,
+        "expected that of the first timestep, *",
+        calls=3,
+        step_function=step,
+        mask=MASK if masked else None,
+        return_all_outputs=False,
+    )
+    if not masked:
+        assert notes(error) == [note(2, 3)]
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["the last", "one before a failing call"])
+def test_a_wrong_state_is_told_by_the_timestep_that_returned_it(refused_in_python, fails):
+    def step(x_t, states):
+        calls.append(x_t)
+        if len(calls) == 3 and fails:
+            raise OwnError
+        wrong = len(calls) == (2 if fails else 3)
+        return x_t, [states[0][:, :1] if wrong else states[0]]
+
+    calls = []
+    error = refused_in_python(
+        ValueError, "expected the shape of the initial state", calls=3, step_function=step
+    )
+    assert notes(error) == [note(1 if fails else 2, 3)]

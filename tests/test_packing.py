@@ -305,6 +305,20 @@ def test_an_output_that_changes_its_features_with_the_samples(backend, packing):
     assert "given 3 of the 5 samples" in notes[-1]
 
 
+def test_an_output_that_changes_later_is_told_by_its_timestep(backend, packing):
+    calls = []
+
+    def step(x_t, states):
+        calls.append(x_t)
+        return x_t[:, : 1 if len(calls) == 4 else 2], states
+
+    # The fourth timestep is the first of its stretch.
+    mask = np.asarray([[1, 1, 1, 0, 0, 0, 0]] * 2 + [[1] * 7] * 3, dtype=bool)
+    wording = "`output`, an array of shape (3, 1)"
+    notes = refused(backend, ValueError, wording, step, mask)
+    assert notes[0] == "arrayrnn.rnn: at timestep 3 of 7, counted from 0."
+
+
 def test_an_output_that_changes_its_dtype_with_the_samples(backend, packing):
     def step(x_t, states):
         xp = array_api_compat.array_namespace(x_t)

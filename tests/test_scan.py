@@ -350,7 +350,7 @@ def test_a_y_that_changes_its_shape(backend):
 
     wording = "`f` returned `y`, an array of shape (1,)"
     error = refused(backend, ValueError, wording, f=f, xs=ones(backend, 3))
-    assert error.__notes__ == ["arrayrnn.scan: output number 2, counted from 0."]
+    assert error.__notes__ == ["arrayrnn.scan: at timestep 2 of 3, counted from 0."]
 
 
 def test_what_f_raises_is_raised_with_a_note(backend):

@@ -1,7 +1,7 @@
 """What is wrong with what a step function returned."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import array_api_compat
 
@@ -10,6 +10,9 @@ from arrayrnn._checks.wording import Caller, describe, dtype_name, library, stru
 from arrayrnn._compilers import add_note
 from arrayrnn._tree import Nest, NestMismatchError, Paths
 from arrayrnn._typing import Array, Namespace
+
+if TYPE_CHECKING:
+    from arrayrnn._problem import Problem
 
 
 def pair(result: Any, caller: Caller) -> None:
@@ -171,3 +174,9 @@ def note(
         direction = ", going backwards" if go_backwards else ""
         when = f"at timestep {t} of {time}, counted from 0{direction}"
     add_note(error, f"arrayrnn.{caller.name}: {when}.")
+
+
+def note_at(error: Exception, problem: "Problem", t: int) -> None:
+    """Say at which timestep of a problem an exception came."""
+    backwards = problem.go_backwards
+    note(error, problem.caller, t, problem.time, go_backwards=backwards)

@@ -46,16 +46,16 @@ def loop(problem: Problem) -> Result:
         progress = None  # nothing is computed yet
     with reporting(progress, problem.time, outputs.append) as append:
         states = iterate(problem, body, parts, donor, append)
-    body.check_states(states)
     return _result(problem, body, outputs, states)
 
 
 def _result(problem: Problem, body: Body, outputs: Any, states: tuple[Any, ...]) -> Result:
-    for i, output in enumerate(outputs):
+    for i, output in enumerate(outputs if problem.all_outputs else ()):
         if output is not None:
             break
         outputs[i] = body.initial
-    columns = body.check_outputs(outputs)
+    times = range(problem.time)
+    columns = body.check_outputs(outputs, times[::-1] if problem.go_backwards else times)
     last = [column[-1] for column in columns]
     if problem.all_outputs:
         if problem.go_backwards and problem.in_input_order:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from array_api_compat import device
 
@@ -18,9 +18,6 @@ from arrayrnn._rows import Rows, rows_at
 from arrayrnn._step import Body
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["loop"]
 
@@ -95,17 +92,24 @@ class _Run:
         )
         try:
             states = iterate(own, body, timesteps, None, append)
-            body.check_states(states)
-            self._take_over(body, samples)
+            self._take_over(body, stretch)
         except Exception as error:
             results.note_rows(error, problem.caller, times, samples.size, self._samples.size)
             raise
         self._current = problem.state_nest.leaves(states)
 
-    def _take_over(self, body: Body, samples: "np.ndarray[Any, Any]") -> None:
+    def _take_over(self, body: Body, stretch: Stretch) -> None:
         """Check the outputs of a stretch and put them to the others."""
-        columns, problem = body.check_outputs(self.outputs), self._problem
+        problem, (times, samples) = self._problem, stretch
         xp, caller, count = problem.xp, problem.caller, samples.size
+        if self._initial is not None:
+            like = [results.Kind((count, *y.shape[1:]), y.dtype) for y in self._initial]
+            try:
+                results.same_output(self.outputs[0], self._nest, like, xp, caller)
+            except (TypeError, ValueError) as error:
+                results.note_at(error, problem, times[-len(self.outputs)])
+                raise
+        columns = body.check_outputs(self.outputs, times)
         if self._initial is None:
             first = [column[0] for column in columns]
             results.first_output(body.output, first, count, xp, caller)
@@ -113,9 +117,6 @@ class _Run:
             pairs = zip(shapes, first, strict=True)
             zeros = [xp.zeros(n, dtype=y.dtype, device=device(y)) for n, y in pairs]
             self._start(body.output, zeros)
-        else:
-            like = [results.Kind((count, *y.shape[1:]), y.dtype) for y in self._initial]
-            results.same_output(self.outputs[0], self._nest, like, xp, caller)
         if problem.all_outputs:
             for held, column in zip(self._columns, columns, strict=True):
                 held.extend(column)
