@@ -26,8 +26,9 @@ class Held:
     state_nest: Nest
     samples_axis: int
     carry: Carry
-    output: Nest | None = None  # None before the first chunk
-    chunks: Chunks | None = None  # None before the first chunk
+    # None before the first chunk, if no carry told of them.
+    output: Nest | None = None
+    chunks: Chunks | None = None
 
     @property
     def states(self) -> list[Any]:
