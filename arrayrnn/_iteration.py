@@ -37,10 +37,9 @@ def iterate(
                     output, states = partly(i, x_t, states, output, kind == SAME)
                 append(output)
         except Exception as error:
-            t = block.times[i]
             # What a step returned and nobody looked at may be why the next one failed.
-            check_states(states, t + 1 if problem.go_backwards else t - 1)
-            results.note_at(error, problem, t)
+            check_states(states, _last_called(block, i, called))
+            results.note(error, problem, block.times[i])
             raise
         return states, output
 
@@ -48,18 +47,29 @@ def iterate(
         try:
             body.check_states(states)
         except Exception as error:
-            results.note_at(error, problem, t)
+            results.note(error, problem, t)
             raise
 
     run_block: Run = run
     if problem.checkpoint is not None:
         run_block = recomputed(run, [*problem.inputs, *problem.states][0])
     states: States = problem.state_nest.build(problem.states)
-    output, last = body.initial, 0
+    output, called = body.initial, 0
     for block in blocks:
         states, output = run_block(block, states, output, append)
         if donor is None:
             output = None  # which only a masked timestep shows again
-        last = block.times[-1]
-    check_states(states, last)
+        called = _last_called(block, len(block.times), called)
+    check_states(states, called)
     return states
+
+
+def _last_called(block: Block, end: int, before: int) -> int:
+    """Return at which timestep the step was called last, among the first `end` of a block.
+
+    It is `before` if it was not.
+    """
+    for i in range(end - 1, -1, -1):
+        if block.kinds[i] != NONE:
+            return block.times[i]
+    return before

@@ -162,7 +162,7 @@ class Body:
                 shown = self.output.build(previous)
                 output, new = step(0, nest.build(x_t), build(states), shown, False)
         except Exception as error:
-            results.note(error, self._problem.caller, None, self._problem.time)
+            results.note(error, self._problem, None)
             raise
         return self.output.leaves(output), self._leaves(new)
 
@@ -213,7 +213,7 @@ class Body:
                 first, xp = self._first_output, self._xp
                 results.same_output(output, self.output, first, xp, problem.caller)
             except (TypeError, ValueError) as error:
-                results.note_at(error, problem, t)
+                results.note(error, problem, t)
                 raise
 
     def _start(self, output: Nest, leaves: Sequence[Array], state_leaves: Sequence[Array]) -> None:

@@ -1559,8 +1559,7 @@ def test_a_wrong_last_output_is_found_without_the_others(refused_in_python, wron
         mask=MASK if masked else None,
         return_all_outputs=False,
     )
-    if not masked:
-        assert notes(error) == [note(2, 3)]
+    assert notes(error) == [note(2, 3)]
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["the last", "one before a failing call"])
@@ -1577,3 +1576,27 @@ def test_a_wrong_state_is_told_by_the_timestep_that_returned_it(refused_in_pytho
         ValueError, "expected the shape of the initial state", calls=3, step_function=step
     )
     assert notes(error) == [note(1 if fails else 2, 3)]
+
+
+@pytest.mark.needs(Ability.VALUES)
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_a_wrong_state_before_masked_timesteps_is_told_likewise(
+    backend, refused_in_python, go_backwards
+):
+    def step(x_t, states):
+        calls.append(x_t)
+        return x_t, [states[0][:, :1] if len(calls) == 3 else states[0]]
+
+    calls, times = [], [*range(LONG)][:: -1 if go_backwards else 1]
+    mask = np.zeros((SAMPLES, LONG), bool)
+    mask[:, times[:3]] = True  # of the first block only
+    error = refused_in_python(
+        ValueError,
+        "expected the shape of the initial state",
+        calls=3,
+        step_function=step,
+        inputs=timesteps(backend, LONG),
+        mask=mask,
+        go_backwards=go_backwards,
+    )
+    assert notes(error) == [note(times[2], LONG, backwards=go_backwards)]

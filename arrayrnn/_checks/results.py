@@ -164,19 +164,12 @@ def _same_kind(leaf: Any, xp: Namespace, came: Callable[[int], str], k: int) -> 
         )
 
 
-def note(
-    error: Exception, caller: Caller, t: int | None, time: Any, *, go_backwards: bool = False
-) -> None:
+def note(error: Exception, problem: "Problem", t: int | None) -> None:
     """Say on the step's own exception at which timestep it came; None if all are traced as one."""
+    caller = problem.caller
     if t is None:
         when = f"while tracing `{caller.function}` for all timesteps"
     else:
-        direction = ", going backwards" if go_backwards else ""
-        when = f"at timestep {t} of {time}, counted from 0{direction}"
+        direction = ", going backwards" if problem.go_backwards else ""
+        when = f"at timestep {t} of {problem.time}, counted from 0{direction}"
     add_note(error, f"arrayrnn.{caller.name}: {when}.")
-
-
-def note_at(error: Exception, problem: "Problem", t: int) -> None:
-    """Say at which timestep of a problem an exception came."""
-    backwards = problem.go_backwards
-    note(error, problem.caller, t, problem.time, go_backwards=backwards)

@@ -107,7 +107,7 @@ class _Run:
             try:
                 results.same_output(self.outputs[0], self._nest, like, xp, caller)
             except (TypeError, ValueError) as error:
-                results.note_at(error, problem, times[-len(self.outputs)])
+                results.note(error, problem, times[-len(self.outputs)])
                 raise
         columns = body.check_outputs(self.outputs, times)
         if self._initial is None:
