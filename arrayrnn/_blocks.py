@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
     times: range
     kinds: Kinds
-    open: Callable[[], Opened]  # takes them out, the donor in masked samples
+    open: Callable[[], Opened]  # takes them out, a donor in masked samples
 
 
 def blocks(
@@ -71,15 +71,16 @@ def blocks(
     def unstack(part: Array) -> Sequence[Array]:
         return in_time(part)[order]
 
-    def taken_out(k: int, kinds: Kinds, donor: Donor | None) -> Opened:
+    def taken_out(k: int, kinds: Kinds) -> Opened:
         masks: Masks = _no_masks
         leaves = [part[k] for part in parts]
         if rows is not None:
             leaves = rows_at(xp, leaves, rows, axis=1)
         leaves = [_packed(xp, leaf) for leaf in leaves]
-        if donor is not None and SOME in kinds:
+        if keep_parts and SOME in kinds:
             keep = _packed(xp, keep_parts[k])
-            leaves, masks = donor.laid_over(xp, leaves, keep), _masks(xp, keep, unstack)
+            leaves = leaves if donor is None else donor.laid_over(xp, leaves, keep)
+            masks = _masks(xp, keep, unstack)
         columns = [unstack(leaf) for leaf in leaves]
         if nest.is_leaf:
             return columns[0], masks
@@ -89,11 +90,11 @@ def blocks(
     for k in range(-(-time // size))[order]:
         times = range(start, start + time)[k * size : (k + 1) * size]
         kinds = [ALL] * len(times)
-        if mask is not None and donor is not None:
+        if mask is not None:
             kinds = mask.kinds_at(times)[order]
             if kinds[-1] == SAME:
                 kinds[-1] = SOME  # a run of the same mask ends with the block
-        yield Block(times[order], kinds, partial(taken_out, k, kinds, donor))
+        yield Block(times[order], kinds, partial(taken_out, k, kinds))
 
 
 def unstacked(xp: Namespace, array: Array, count: int) -> list[Array]:

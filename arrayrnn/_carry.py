@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from arrayrnn._masking import Donor
 from arrayrnn._problem import Problem, Result
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array
@@ -17,7 +16,6 @@ class Carry(NamedTuple):
 
     states: Sequence[Array]  # leaves
     output: Sequence[Array] | None = None  # leaves; None before the first part
-    donor: Donor | None = None  # as soon as any sample was unmasked
 
 
 def go_on(
@@ -31,18 +29,12 @@ def go_on(
     `output_like` is the nest of the output and zeros like it. It is None if nothing is known of the
     output: then the initial one is the problem's own.
     """
-    (states, output, donor), mask = carry, problem.mask
-    if donor is None and mask is not None and mask.has_unmasked(problem.xp):
-        backwards = problem.go_backwards
-        donor = Donor.of(problem.xp, mask, problem.inputs, states, go_backwards=backwards)
-    before = problem.initial_output
+    (states, output), before = carry, problem.initial_output
     if output_like is not None:
         nest, zeros = output_like
         before = nest.build(zeros if output is None else output)
     # All at once, since this is what each part costs beside its timesteps.
-    problem = replace(
-        problem, states=states, donor=donor, initial_output=before, output_like=output_like
-    )
+    problem = replace(problem, states=states, initial_output=before, output_like=output_like)
     result = loop(problem)
     states = problem.state_nest.leaves(result.states)
-    return result, Carry(states, Nest.of(result.last_output)[0], donor)
+    return result, Carry(states, Nest.of(result.last_output)[0])

@@ -38,7 +38,7 @@ class Chain:
         self, number: int, inputs: Sequence[Array], keep: Array | None, carry: Carry
     ) -> tuple[Carry, Sequence[Array]]:
         """Run a block; return what it leaves to the next, and the leaves of its outputs."""
-        problem, (states, before, donor) = self.problem, carry
+        problem, (states, before) = self.problem, carry
         model = [*inputs, *states][0]
         xp, device = array_api_compat.array_namespace(model), array_api_compat.device(model)
         # What was a Python number may be a scalar, and on the host.
@@ -47,7 +47,7 @@ class Chain:
         zeros = self._zeros(xp, samples, device)
         before = zeros if before is None else before
         if time == 0:
-            return Carry(states, before, donor), [self._no_timesteps(xp, leaf) for leaf in before]
+            return Carry(states, before), [self._no_timesteps(xp, leaf) for leaf in before]
         if keep is None and samples == 0:
             keep = xp.zeros((time, 0), dtype=xp.bool, device=device)  # so that no step is called
         mask = None
@@ -56,7 +56,7 @@ class Chain:
             mask = Mask.of(xp, own_xp, keep, device)
             mask = mask.backwards() if problem.go_backwards else mask
         block = replace(problem, xp=xp, inputs=inputs, time=time, mask=mask)
-        carry = Carry(states, before, donor)
+        carry = Carry(states, before)
         try:
             result, carry = go_on(block, carry, (self.output, zeros), eager.loop)
         except Exception as error:

@@ -10,7 +10,6 @@ import optree
 from arrayrnn._carry import Carry
 from arrayrnn._checks import arguments, streams
 from arrayrnn._checks.streams import Chunks
-from arrayrnn._masking import Donor
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array
 
@@ -46,23 +45,14 @@ class Held:
         """Return what is held after a chunk of those inputs, time first."""
         chunks, samples = self.chunks, inputs[0].shape[1]
         if chunks is None:
-            chunks = self._like(input_nest, inputs, samples)
-        elif chunks.samples is None:
-            chunks = chunks._replace(samples=samples)
+            chunks = Chunks(input_nest, [*map(_row_like, inputs)], samples, self.samples_axis)
         return replace(self, carry=carry, output=Nest.of(last_output)[1], chunks=chunks)
 
     def saved(self) -> dict[str, Any]:
         """Return all that the next chunk needs."""
-        _, output, donor = self.carry
-        rows = None
-        if donor is not None and self.chunks is not None:
-            states = list(self.state_nest.build(donor.states))
-            rows = {"inputs": self.chunks.nest.build(donor.inputs), "states": states}
-        return {
-            "states": self.states,
-            "output": None if self.output is None or output is None else self.output.build(output),
-            "donor": rows,
-        }
+        output = self.carry.output
+        shown = None if self.output is None or output is None else self.output.build(output)
+        return {"states": self.states, "output": shown}
 
     def resumed(self, saved: Mapping[str, Any]) -> "Held":
         """Return what is held once `saved` is taken over, after comparing it with what is."""
@@ -70,27 +60,17 @@ class Held:
         parts: Any = [saved[key] for key in streams.KEYS]
         streams.with_values(optree.tree_leaves(parts))
         models = self.carry.states
-        states = self._states(
-            saved["states"], models, "carry['states']", "the states of the stream"
+        arguments.sequence(saved["states"], "carry['states']", _EACH_STATE)
+        states = streams.like(
+            tuple(saved["states"]),
+            self.state_nest,
+            models,
+            "carry['states']",
+            "the states of the stream",
         )
         model = next(filter(array_api_compat.is_array_api_obj, [*states, *models]), None)
         output, output_nest = self._output(saved["output"], model)
-        donor, chunks = None, self.chunks
-        if saved["donor"] is not None:
-            inputs, chunks = self._donor_inputs(saved["donor"]["inputs"], model)
-            name = "carry['donor']['states']"
-            rows = self._states(
-                saved["donor"]["states"], states, name, "`carry['states']`", row=True
-            )
-            donor = Donor([*inputs], [*rows])
-        carry = Carry(states, output, donor)
-        return replace(self, carry=carry, output=output_nest, chunks=chunks)
-
-    def _states(
-        self, states: Any, models: Sequence[Any], name: str, model: str, *, row: bool = False
-    ) -> tuple[Any, ...]:
-        arguments.sequence(states, name, _EACH_STATE)
-        return streams.like(tuple(states), self.state_nest, models, name, model, row=row)
+        return replace(self, carry=Carry(states, output), output=output_nest)
 
     def _output(self, output: Any, model: Any) -> tuple[Sequence[Array] | None, Nest | None]:
         name = "carry['output']"
@@ -101,18 +81,6 @@ class Held:
         leaves = streams.like(output, self.output, self.carry.output, name, "the last output")
         return leaves, self.output
 
-    def _donor_inputs(self, rows: Any, model: Any) -> tuple[Sequence[Array], Chunks]:
-        name = "carry['donor']['inputs']"
-        if self.chunks is not None:
-            nest, like = self.chunks.nest, self.chunks.rows
-            return streams.like(rows, nest, like, name, "the first chunk"), self.chunks
-        inputs, nest = streams.arrays(rows, name, model)
-        streams.rows_of_inputs(inputs, nest.paths(name))
-        return inputs, self._like(nest, [row[None, ...] for row in inputs], None)
-
-    def _like(self, nest: Nest, inputs: Sequence[Array], samples: int | None) -> Chunks:
-        """Return what chunks have in common with `inputs`, time first."""
-        return Chunks(nest, [*map(_row_like, inputs)], samples, self.samples_axis)
 
 
 def _row_like(x: Array) -> Array:

@@ -22,11 +22,11 @@ def iterate(
     append: Append,
 ) -> States:
     """Append the output of each timestep, None before the first call; return the last states."""
-    whole, rest = body.whole, body.rest
+    whole, rest, is_masked = body.whole, body.rest, problem.mask is not None
 
     def run(block: Block, states: States, output: Any, append: Append) -> After:
         inputs, masks = block.open()
-        i, partly = 0, None if donor is None else body.partly(masks, donor)
+        i, partly = 0, body.partly(masks, donor) if is_masked else None
         try:
             for i, x_t, kind in zip(count(), inputs, block.kinds):
                 if kind == ALL or partly is None:
@@ -57,7 +57,7 @@ def iterate(
     output, called = body.initial, 0
     for block in blocks:
         states, output = run_block(block, states, output, append)
-        if donor is None:
+        if not is_masked:
             output = None  # which only a masked timestep shows again
         called = _last_called(block, len(block.times), called)
     check_states(states, called)

@@ -61,16 +61,10 @@ class Mask:
         kinds[1:][same[:-1]] = SAME
         return Mask(self.keep, kinds)
 
-    def with_one_call(self, *, go_backwards: bool) -> "Mask":
-        """Let the step be called once if nothing is unmasked: its output's shape is needed."""
-        if self.kinds is None or self.kinds.any():
-            return self
-        kinds = self.kinds.copy()
-        kinds[-1 if go_backwards else 0] = SOME
-        return Mask(self.keep, kinds)
-
-    def has_unmasked(self, xp: Namespace) -> bool:
-        return bool(xp.any(self.keep) if self.kinds is None else self.kinds.any())
+    @property
+    def masks_all(self) -> bool:
+        """Whether nothing is unmasked, as far as that can be read."""
+        return self.kinds is not None and not self.kinds.any()
 
     def read(self, xp: Namespace) -> "np.ndarray[Any, Any] | None":
         """Return this mask on the host, if it can be read."""
@@ -87,10 +81,10 @@ class Mask:
 
 
 class Donor(NamedTuple):
-    """What the step is given for masked samples.
+    """What a step that treats each sample on its own is given for masked samples.
 
     It is the inputs and initial states of the lowest unmasked sample at the first timestep, in
-    order of iteration, that has one; zeros if nothing is unmasked.
+    order of iteration, that has one; ones if nothing is unmasked.
     """
 
     inputs: list[Array]  # (1, *features) for each leaf, or (samples, *features), all samples alike
@@ -121,12 +115,12 @@ class Donor(NamedTuple):
         s, device = first_true(xp, keep_t), array_api_compat.device(keep)
         exists = row_at(xp, keep_t, s)
 
-        def zero(x: Array) -> Array:
-            # Not `zeros_like`, by which ndonnx would no longer know the features.
-            return xp.zeros((1,) * x.ndim, dtype=x.dtype, device=device)
+        def one(x: Array) -> Array:
+            # Not `ones_like`, by which ndonnx would no longer know the features.
+            return xp.ones((1,) * x.ndim, dtype=x.dtype, device=device)
 
         def rows(arrays: Sequence[Array]) -> list[Array]:
-            return [xp.where(align(xp, exists, x.ndim), row_at(xp, x, s), zero(x)) for x in arrays]
+            return [xp.where(align(xp, exists, x.ndim), row_at(xp, x, s), one(x)) for x in arrays]
 
         return cls(rows(inputs_t), rows(states))
 

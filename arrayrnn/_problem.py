@@ -26,7 +26,6 @@ class Problem:
     state_nest: Nest
     constants: tuple[Any, ...] = ()
     mask: Mask | None = None
-    donor: Donor | None = None  # of a run that this one continues; else the loop finds its own
     initial_output: Any = None
     # The nest of the output and zeros like it, if a loop has them before the first call.
     output_like: tuple[Nest, Sequence[Array]] | None = None
@@ -41,9 +40,9 @@ class Problem:
     progress: bool | Callable[[int, int], object] | None = None
 
     def find_donor(self) -> Donor | None:
-        """Return the donor of the run, its own or that of the run that it continues."""
-        if self.mask is None or self.donor is not None:
-            return self.donor
+        """Return what stands in masked rows; None if the step is given them as they are."""
+        if self.mask is None or not self.samplewise:
+            return None
         backwards = self.go_backwards
         return Donor.of(self.xp, self.mask, self.inputs, self.states, go_backwards=backwards)
 

@@ -88,16 +88,17 @@ class Body:
     def partly(self, masks: Masks, donor: Donor | None) -> PartlyMaskedStep:
         """Return what runs those timesteps of a block at which some sample may be masked.
 
-        Masked samples of its `x_t` are the donor's already; `i` counts within the block. If `same`,
-        the next timestep has the same mask: it will lay the donor over the masked states anyway, so
-        these are selected once, from before and after the whole run of such timesteps.
+        Without a donor the step is given the states that are held. With one, masked samples of
+        `x_t` are the donor's already; `i` counts within the block. If `same`, the next timestep has
+        the same mask: it will lay the donor over the masked states anyway, so these are selected
+        once, from before and after the whole run of such timesteps.
         """
         # Local names, since this is what a masked timestep costs beyond its selecting.
         where, call, build, leaves_of = self._where, self._call, self._build, self._leaves
         rest, kind_of, state_kinds = self.rest, self._kind, self._state_kinds
         state_masks = masks(self._shapes)
         output_masks: Sequence[Sequence[Array]] = ()
-        donor_states: Sequence[Array] = () if donor is None else donor.states
+        donor_states = None if donor is None else donor.states
         before_run: Sequence[Array] | None = None
 
         def step(
@@ -105,9 +106,15 @@ class Body:
         ) -> tuple[Any, tuple[Any, ...]]:
             nonlocal before_run, output_masks
             old, mask = leaves_of(states), state_masks[i]
-            base = old if before_run is None else before_run
-            before_run = base if same else None
-            result = call(x_t, build(tuple(map(where, mask, old, donor_states))))
+            base = given = old
+            if donor_states is None:
+                same = False
+                result = call(x_t, states)
+            else:
+                base = old if before_run is None else before_run
+                before_run = base if same else None
+                given = tuple(map(where, mask, old, donor_states))
+                result = call(x_t, build(given))
             if not self.started:
                 self._check(result)
             if previous is None:
@@ -118,10 +125,17 @@ class Body:
             try:
                 output, new_states = result
                 new, leaves = leaves_of(new_states), nest.leaves(output)
+                # A state that is handed on as it came is still that of before.
+                new = [o if n is g else n for n, g, o in zip(new, given, old, strict=True)]
                 # Selecting would broadcast or promote what is unlike.
                 if [*map(kind_of, new)] != state_kinds:
                     self._check(result)
-                held = new if same else [*map(where, mask, new, base)]
+                held = new
+                if not same:
+                    held = [
+                        n if n is b else where(m, n, b)
+                        for m, n, b in zip(mask, new, base, strict=True)
+                    ]
                 for j, (k, kind) in enumerate(self._output_kinds):
                     leaf = leaves[j]
                     if not same and k >= 0 and leaf is new[k] and kept[j] is base[k]:
@@ -165,6 +179,10 @@ class Body:
             results.note(error, self._problem, None)
             raise
         return self.output.leaves(output), self._leaves(new)
+
+    def learn(self, x_t: Any, states: tuple[Any, ...]) -> None:
+        """Call the step to see what its output is like; nothing that it computes is used."""
+        self._check(self._call(x_t, states))
 
     def rest(self, previous: Any) -> Any:
         """Return the output of masked samples, given the previous one."""

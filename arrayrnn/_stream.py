@@ -13,7 +13,6 @@ from arrayrnn._checks import arguments, results, streams
 from arrayrnn._checks.wording import STREAM
 from arrayrnn._compilers import never_compiled
 from arrayrnn._held import Held
-from arrayrnn._masking import Donor, Mask
 from arrayrnn._problem import Problem
 from arrayrnn._reading import Direction, problems_of
 from arrayrnn._samples import read_samples
@@ -46,17 +45,18 @@ class Stream(Generic[Input, Output]):
         If False, `outputs` has the last output of the chunk only.
     initial_output : array or nest of arrays, optional
         The output before the first timestep; by default zeros.
+    samplewise : bool, default: False
+        Promises that the step treats each sample on its own, as for `rnn`.
 
     Attributes
     ----------
     states : list
         The states after the last chunk, in the containers of `initial_states`.
     carry : dict
-        All that the next chunk needs: ``"states"``; ``"output"``, None before the first chunk;
-        ``"donor"``, a dict of ``"inputs"`` and ``"states"``, ``(1, *features)``, or None until a
-        sample was unmasked. Nests of arrays, to be saved by whatever saves arrays. A stream whose
-        `carry` is set goes on from there, in another process too. Setting raises ValueError or
-        TypeError if it does not fit the stream, which then is as it was.
+        All that the next chunk needs: ``"states"``, and ``"output"``, None before the first chunk.
+        Nests of arrays, to be saved by whatever saves arrays. A stream whose `carry` is set goes on
+        from there, in another process too. Setting raises ValueError or TypeError if it does not
+        fit the stream, which then is as it was.
 
     See Also
     --------
@@ -97,6 +97,7 @@ class Stream(Generic[Input, Output]):
         zero_output_for_mask: bool = False,
         return_all_outputs: bool = True,
         initial_output: Output | None = None,
+        samplewise: bool = False,
     ) -> None:
         arguments.step_function(step_function, STREAM)
         self._step_function = step_function
@@ -106,6 +107,7 @@ class Stream(Generic[Input, Output]):
         self._zero_output_for_mask = zero_output_for_mask
         self._return_all_outputs = return_all_outputs
         self._initial_output = initial_output
+        self._samplewise = samplewise
         samples_axis = 1 if time_major else 0
         self._now = self._new = Held(nest, samples_axis, Carry(self._initial_states))
 
@@ -165,15 +167,13 @@ class Stream(Generic[Input, Output]):
             time_major=self._time_major,
             zero_output_for_mask=self._zero_output_for_mask,
             return_all_outputs=self._return_all_outputs,
-            samplewise=False,
+            samplewise=self._samplewise,
             checkpoint=None,
             progress=None,
         )
         if now.chunks is None:
             self._check_numbers(problem)
         carry = now.carry._replace(states=problem.states)
-        if carry.donor is None and problem.mask is None:
-            carry = carry._replace(donor=_donor_of_unmasked(problem))
         like = None
         if now.output is not None and carry.output is not None:
             like = now.output, [problem.xp.zeros_like(leaf) for leaf in carry.output]
@@ -216,7 +216,7 @@ class Stream(Generic[Input, Output]):
             self._now = self._new
             return
         streams.with_values([samples])
-        now, (states, output, _) = self._now, self._now.carry
+        now, (states, output) = self._now, self._now.carry
         count = streams.to_reset(states, now.state_nest.paths("states"), now.samples)
         if output is not None and now.output is not None:
             streams.to_reset(output, now.output.paths("output"), count)
@@ -244,14 +244,3 @@ class Stream(Generic[Input, Output]):
         initial = [from_python(xp, leaf, inputs) for leaf in self._initial_states]
         states = self._now.state_nest.build(problem.states)
         streams.like(states, self._now.state_nest, initial, "carry['states']", "`initial_states`")
-
-
-def _donor_of_unmasked(problem: Problem) -> Donor | None:
-    """Return the donor that a mask of ones would find; None if there cannot be a mask later."""
-    xp, states, samples = problem.xp, problem.states, problem.inputs[0].shape[1]
-    if samples == 0 or any(s.ndim == 0 or s.shape[0] != samples for s in states):
-        return None
-    device = array_api_compat.device(problem.inputs[0])
-    keep = xp.ones((1, samples), dtype=xp.bool, device=device)
-    mask = Mask.of(xp, xp, keep, device)
-    return Donor.of(xp, mask, problem.inputs, states, go_backwards=False)

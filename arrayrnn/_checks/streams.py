@@ -10,7 +10,7 @@ from arrayrnn._checks.wording import describe, dtype_name, fail_no_array, librar
 from arrayrnn._tree import Nest, NestMismatchError, Paths
 from arrayrnn._typing import Array, Namespace
 
-KEYS = ("states", "output", "donor")
+KEYS = ("states", "output")
 
 
 class Chunks(NamedTuple):
@@ -18,7 +18,7 @@ class Chunks(NamedTuple):
 
     nest: Nest
     rows: Sequence[Array]  # (1, *features), for each leaf one like it
-    samples: int | None  # None if not known yet
+    samples: int
     samples_axis: int
 
 
@@ -28,7 +28,7 @@ def chunk(value: Any, chunks: Chunks) -> None:
     for k, (leaf, row) in enumerate(zip(leaves, chunks.rows, strict=True)):
         _same_library(leaf, row, paths, k, "the first chunk")
         at = chunks.samples_axis
-        if leaf.ndim > 1 and chunks.samples not in (None, leaf.shape[at]):
+        if leaf.ndim > 1 and leaf.shape[at] != chunks.samples:
             raise ValueError(
                 f"`{paths[k]}` is {describe(leaf)}; expected {chunks.samples} samples, as in the "
                 "first chunk. A stream has the same samples throughout; make one for each batch."
@@ -63,20 +63,14 @@ def carry(value: Any) -> None:
         raise ValueError(
             f"`carry` has the keys {sorted(map(str, value))}; expected {sorted(KEYS)}."
         )
-    donor = value["donor"]
-    if donor is not None and not (isinstance(donor, Mapping) and {*donor} == {"inputs", "states"}):
-        raise ValueError(
-            f"`carry['donor']` is {describe(donor)}; expected None, or a dict with the keys "
-            "'inputs' and 'states'."
-        )
 
 
 def like(
-    value: Any, nest: Nest, models: Sequence[Any], name: str, model: str, *, row: bool = False
+    value: Any, nest: Nest, models: Sequence[Any], name: str, model: str
 ) -> tuple[Any, ...]:
     """Return the leaves of a part of a carry, compared with others.
 
-    Python numbers among the `models` are of no dtype yet. If `row`, it is a row of what they are.
+    Python numbers among the `models` are of no dtype yet.
     """
     leaves, paths = _apart(value, nest, name, model)
     for k, (leaf, other) in enumerate(zip(leaves, models, strict=True)):
@@ -85,10 +79,10 @@ def like(
                 raise ValueError(f"`{paths[k]}` is {describe(leaf)}; expected one number.")
             continue
         _same_library(leaf, other, paths, k, model)
-        expected = (1, *other.shape[1:]) if row else tuple(other.shape)
-        if tuple(leaf.shape) != expected:
+        if tuple(leaf.shape) != tuple(other.shape):
             raise ValueError(
-                f"`{paths[k]}` is {describe(leaf)}; expected shape {expected}, from {model}."
+                f"`{paths[k]}` is {describe(leaf)}; expected shape {tuple(other.shape)}, from "
+                f"{model}."
             )
         _same_dtype_and_device(leaf, other, paths, k, model)
     return leaves
@@ -104,16 +98,6 @@ def arrays(value: Any, name: str, model: Any) -> tuple[tuple[Array, ...], Nest]:
         if model is not None:
             _same_library(leaf, model, paths, k, "the states")
     return leaves, nest
-
-
-def rows_of_inputs(leaves: Sequence[Array], paths: Paths) -> None:
-    if not leaves:
-        raise ValueError(
-            "`carry['donor']['inputs']` is an empty nest; expected rows, (1, *features)."
-        )
-    for k, leaf in enumerate(leaves):
-        if leaf.ndim < 2 or leaf.shape[0] != 1:
-            raise ValueError(f"`{paths[k]}` is {describe(leaf)}; expected a row, (1, *features).")
 
 
 def samples_given(value: Any) -> None:

@@ -98,6 +98,7 @@ def _key(problem: Problem, structure: Structure, row: Row, outputs: int) -> Any:
         problem.caller,
         problem.time,
         problem.zero_output_for_mask,
+        problem.samplewise and problem.mask is not None,  # then a donor is looked for
         problem.go_backwards,
         problem.all_outputs,
         problem.in_input_order,

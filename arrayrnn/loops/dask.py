@@ -228,7 +228,7 @@ def _graph(
     tasks: dict[Any, Any] = {shared: (Chain.with_constants, chain, [*map(_chunk, constants)])}
     for s in range(chains):
         states = [_chunk(state, s) for state in problem.states]
-        previous: Any = [states, [_chunk(y, s) for y in initial] or None, None]
+        previous: Any = [states, [_chunk(y, s) for y in initial] or None]
         for j in order:
             inputs = [_chunk(x, j, s) for x in problem.inputs]
             kept = _chunk(keep[0], j, s) if keep else None

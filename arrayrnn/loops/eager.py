@@ -8,6 +8,7 @@ from typing import Any
 
 from arrayrnn._axes import is_open, swap_time_and_samples
 from arrayrnn._blocks import blocks
+from arrayrnn._checks import results
 from arrayrnn._host import readable
 from arrayrnn._iteration import iterate
 from arrayrnn._packing import Packing
@@ -34,10 +35,11 @@ def loop(problem: Problem) -> Result:
     body = Body(problem)
     xp, mask, backwards = problem.xp, problem.mask, problem.go_backwards
     donor = problem.find_donor()
-    if mask is not None and donor is not None:
-        donor = donor.for_each_sample(xp, mask.keep.shape[1])
-        if not body.started:
-            mask = mask.with_one_call(go_backwards=backwards)
+    if mask is not None:
+        if donor is not None:
+            donor = donor.for_each_sample(xp, mask.keep.shape[1])
+        if mask.masks_all and not body.started:
+            _learn(problem, body)
     outputs: Any = [] if problem.all_outputs else deque(maxlen=1)
     inputs, nest, size = problem.inputs, problem.input_nest, problem.checkpoint
     parts = blocks(xp, inputs, nest, problem.time, mask, donor, go_backwards=backwards, size=size)
@@ -47,6 +49,19 @@ def loop(problem: Problem) -> Result:
     with reporting(progress, problem.time, outputs.append) as append:
         states = iterate(problem, body, parts, donor, append)
     return _result(problem, body, outputs, states)
+
+
+def _learn(problem: Problem, body: Body) -> None:
+    """Call the step for what its output is like: no timestep is going to show it."""
+    t = problem.time - 1 if problem.go_backwards else 0
+    x_t, states = [x[t, ...] for x in problem.inputs], problem.states
+    if problem.samplewise:
+        x_t, states = ([*map(problem.xp.ones_like, arrays)] for arrays in (x_t, states))
+    try:
+        body.learn(problem.input_nest.build(x_t), problem.state_nest.build(states))
+    except Exception as error:
+        results.note(error, problem, t)
+        raise
 
 
 def _result(problem: Problem, body: Body, outputs: Any, states: tuple[Any, ...]) -> Result:

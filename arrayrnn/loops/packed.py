@@ -73,7 +73,6 @@ class _Run:
             problem,
             states=self._current,
             mask=None,
-            donor=None,
             initial_output=None,
             output_like=None,
         )
