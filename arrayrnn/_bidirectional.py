@@ -164,7 +164,9 @@ def bidirectional(
     ...     return largest, [largest]
     >>> x = np.asarray([[[3.0], [1.0], [2.0]], [[4.0], [7.0], [np.nan]]])
     >>> start = [np.zeros((2, 1))]
-    >>> last, outputs, states = bidirectional(step, step, x, start, start, input_length=[3, 2])
+    >>> last, outputs, states = bidirectional(
+    ...     step, step, x, start, start, input_length=[3, 2], samplewise=True
+    ... )
     >>> outputs[0]
     array([[3., 3.],
            [3., 2.],

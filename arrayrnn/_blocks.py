@@ -11,11 +11,11 @@ from math import isqrt, prod
 from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import array_api_compat
-
 from arrayrnn._axes import align, is_open
+from arrayrnn._compilers import is_compiling
 from arrayrnn._masking import ALL, SAME, SOME, Donor, Mask, Masks
-from arrayrnn._operations import runs_any_shape, unstack_of
+from arrayrnn._memory import copied
+from arrayrnn._operations import device_of, runs_any_shape, unstack_of
 from arrayrnn._rows import rows_at
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
@@ -112,7 +112,7 @@ def _masks(xp: Namespace, mask: Array, unstack: Callable[[Array], Sequence[Array
             if known == shape:
                 return timesteps
         aligned = align(xp, mask, 1 + len(shape))
-        if not any(map(is_open, shape)):
+        if runs_any_shape(xp) and not any(map(is_open, shape)):
             # Selecting by a mask that needs no broadcasting is faster.
             aligned = _packed(xp, xp.broadcast_to(aligned, (mask.shape[0], *shape)))
         timesteps = unstack(aligned)
@@ -141,7 +141,7 @@ def _split(xp: Namespace, array: Array, time: int, size: int) -> list[Array]:
     """Cut an array into blocks along its first axis; all but the last of the same size."""
     if is_open(array.shape[0]):
         # Another argument says how many there are. Slicing would leave it as open as it is.
-        array = xp.take(array, xp.arange(time, device=array_api_compat.device(array)), axis=0)
+        array = xp.take(array, xp.arange(time, device=device_of(array)), axis=0)
     if time <= size:
         return [array]
     if any(map(is_open, array.shape)):
@@ -155,18 +155,16 @@ def _split(xp: Namespace, array: Array, time: int, size: int) -> list[Array]:
 
 
 def _packed(xp: Namespace, array: Array) -> Array:
-    """Return `array` with its timesteps one after the other in memory, if they are small.
+    """Return a copy with its timesteps one after the other in memory, if they are small.
 
     Those of batch-major inputs lie scattered, and a step on small arrays is up to 1.4 times slower
-    on them. Flattening is the standard's way to ask for an order in memory.
+    on them. A step that writes into a copy does not write into what the caller has passed.
     """
-    return xp.reshape(xp.reshape(array, (-1,)), array.shape) if _is_small(array) else array
+    return copied(xp, array) if runs_any_shape(xp) and _is_small(array) else array
 
 
 def _is_small(timesteps: Array) -> bool:
-    if any(map(is_open, timesteps.shape)):
+    # To compare a symbol that stands for any length would settle what it stands for.
+    if is_compiling() or not all(isinstance(n, int) for n in timesteps.shape):
         return False
-    try:
-        return bool(0 < prod(timesteps.shape[1:]) <= _SMALL)
-    except Exception:  # what a library raises for symbols that stand for any length
-        return False
+    return 0 < prod(timesteps.shape[1:]) <= _SMALL

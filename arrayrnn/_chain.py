@@ -9,6 +9,7 @@ import array_api_compat
 from arrayrnn._carry import Carry, go_on
 from arrayrnn._checks import lazy
 from arrayrnn._masking import Mask
+from arrayrnn._operations import device_of
 from arrayrnn._problem import Problem
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
@@ -40,7 +41,7 @@ class Chain:
         """Run a block; return what it leaves to the next, and the leaves of its outputs."""
         problem, (states, before) = self.problem, carry
         model = [*inputs, *states][0]
-        xp, device = array_api_compat.array_namespace(model), array_api_compat.device(model)
+        xp, device = array_api_compat.array_namespace(model), device_of(model)
         # What was a Python number may be a scalar, and on the host.
         states = [xp.asarray(state, device=device) for state in states]
         time, samples = (*inputs[0].shape, None)[:2] if inputs else (problem.time, None)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import array_api_compat
-import optree
 
 from arrayrnn._carry import Carry
 from arrayrnn._checks import arguments, streams
 from arrayrnn._checks.streams import Chunks
-from arrayrnn._tree import Nest
+from arrayrnn._operations import device_of
+from arrayrnn._tree import Nest, tree_leaves
 from arrayrnn._typing import Array
 
 __all__ = ["Held"]
@@ -58,7 +58,7 @@ class Held:
         """Return what is held once `saved` is taken over, after comparing it with what is."""
         streams.carry(saved)
         parts: Any = [saved[key] for key in streams.KEYS]
-        streams.with_values(optree.tree_leaves(parts))
+        streams.with_values(tree_leaves(parts))
         models = self.carry.states
         arguments.sequence(saved["states"], "carry['states']", _EACH_STATE)
         states = streams.like(
@@ -82,7 +82,6 @@ class Held:
         return leaves, self.output
 
 
-
 def _row_like(x: Array) -> Array:
-    xp, device = array_api_compat.array_namespace(x), array_api_compat.device(x)
+    xp, device = array_api_compat.array_namespace(x), device_of(x)
     return xp.zeros((1, *x.shape[2:]), dtype=x.dtype, device=device)

@@ -20,10 +20,11 @@ __all__ = ["has_values", "index", "read", "readable", "to_numpy", "undisguised"]
 
 
 def to_numpy(values: Any) -> "np.ndarray[Any, Any]":
-    """Return a nested sequence of numbers as a NumPy array."""
+    """Return a nested sequence of numbers as a NumPy array; of integers if there are none."""
     import numpy as np
 
-    return np.asarray(values)
+    array = np.asarray(values)
+    return array if array.size else array.astype(np.int64)
 
 
 def undisguised(array: Any) -> Any:
@@ -41,6 +42,12 @@ def index(value: Any) -> int:
     """Return an integer; raise TypeError if it is none, or would have to be computed first."""
     if array_api_compat.is_dask_array(value):
         raise TypeError("a Dask array has no value yet")
+    if not hasattr(value, "__index__") and array_api_compat.is_array_api_obj(value):
+        # An array of CuPy without axes, say.
+        xp = array_api_compat.array_namespace(value)
+        is_integer = value.ndim == 0 and xp.isdtype(value.dtype, "integral")
+        found = read(xp, value) if is_integer else None
+        value = value if found is None else found.item()
     return operator.index(value)
 
 

@@ -39,7 +39,8 @@ def iterate(
         except Exception as error:
             # What a step returned and nobody looked at may be why the next one failed.
             check_states(states, _last_called(block, i, called))
-            results.note(error, problem, block.times[i])
+            by_step = error is not body.refused
+            results.note(error, problem, block.times[i], is_raised_by_step=by_step)
             raise
         return states, output
 
@@ -52,7 +53,7 @@ def iterate(
 
     run_block: Run = run
     if problem.checkpoint is not None:
-        run_block = recomputed(run, [*problem.inputs, *problem.states][0])
+        run_block = recomputed(run, problem.arrays)
     states: States = problem.state_nest.build(problem.states)
     output, called = body.initial, 0
     for block in blocks:

@@ -8,8 +8,16 @@ import array_api_compat
 
 from arrayrnn import _host
 from arrayrnn._axes import align, is_fixed, is_open, swap_time_and_samples
-from arrayrnn._checks import masks, wording
-from arrayrnn._operations import first_true, row_at, timesteps
+from arrayrnn._checks import arguments, masks, wording
+from arrayrnn._foreign import refusal
+from arrayrnn._operations import (
+    device_of,
+    first_true,
+    repeated,
+    row_at,
+    runs_any_shape,
+    timesteps,
+)
 from arrayrnn._typing import Array, Namespace
 
 if TYPE_CHECKING:
@@ -112,7 +120,7 @@ class Donor(NamedTuple):
             unmasked = kinds.nonzero()[0]
             at = int(unmasked[-1 if go_backwards else 0]) if unmasked.size else 0
             keep_t, *inputs_t = (x[at, ...] for x in (keep, *inputs))
-        s, device = first_true(xp, keep_t), array_api_compat.device(keep)
+        s, device = first_true(xp, keep_t), device_of(keep)
         exists = row_at(xp, keep_t, s)
 
         def one(x: Array) -> Array:
@@ -120,15 +128,18 @@ class Donor(NamedTuple):
             return xp.ones((1,) * x.ndim, dtype=x.dtype, device=device)
 
         def rows(arrays: Sequence[Array]) -> list[Array]:
-            return [xp.where(align(xp, exists, x.ndim), row_at(xp, x, s), one(x)) for x in arrays]
+            found = [xp.where(align(xp, exists, x.ndim), row_at(xp, x, s), one(x)) for x in arrays]
+            if array_api_compat.is_jax_namespace(xp):
+                found = [repeated(xp, row, x) for row, x in zip(found, arrays, strict=True)]
+            return found
 
         return cls(rows(inputs_t), rows(states))
 
     def for_each_sample(self, xp: Namespace, samples: Any) -> "Donor":
         """Return as many rows as samples: selecting from what needs no broadcasting is faster."""
         leaves = [*self.inputs, *self.states]
-        if not is_open(samples) and samples:
-            device = array_api_compat.device(leaves[0])
+        if runs_any_shape(xp) and not is_open(samples) and samples:
+            device = device_of(leaves[0])
             first = xp.zeros_like(xp.arange(samples, device=device))
             leaves = [xp.take(leaf, first, axis=0) for leaf in leaves]
         count = len(self.inputs)
@@ -149,7 +160,7 @@ def placed(
     if own_xp is not xp:
         # Copied on the host first: not every library takes read-only or reversed memory.
         moved: Array = xp.asarray(own_xp.asarray(keep, copy=True), device=device)
-    elif array_api_compat.device(keep) != device:
+    elif device_of(keep) != device:
         moved = masks.moved(keep, device, inputs)
     else:
         moved = keep
@@ -186,18 +197,19 @@ def read_lengths(
         masks.length_values(values, time, inputs=inputs)
         own_xp, lengths = array_api_compat.array_namespace(values), values
     if own_xp is not xp and not is_fixed(time):
-        own_xp, lengths = xp, xp.asarray(lengths, device=array_api_compat.device(first))
-    steps = timesteps(own_xp, time, first, device=array_api_compat.device(lengths))
+        own_xp, lengths = xp, xp.asarray(lengths, device=device_of(first))
+    steps = timesteps(own_xp, time, first, device=device_of(lengths))
     # Needs no clamping: below 0 nothing is kept, above `time` everything.
-    return own_xp, own_xp.expand_dims(steps, axis=1) < own_xp.astype(lengths, steps.dtype)
+    lengths = own_xp.expand_dims(own_xp.astype(lengths, steps.dtype), axis=0)
+    return own_xp, own_xp.expand_dims(steps, axis=1) < lengths
 
 
 def own_array(xp: Namespace, values: Any, name: str, inputs: str) -> tuple[Namespace, Any]:
     """Return an argument that may come from the host as an array, and its namespace."""
-    if isinstance(values, list | tuple):
+    if arguments.is_listed(values):
         values = masks.rectangular(values, name)
     values = _host.undisguised(values)
-    if not array_api_compat.is_array_api_obj(values):
+    if not array_api_compat.is_array_api_obj(values) or refusal(values) is not None:
         wording.fail_no_array(values, name)
     own_xp = array_api_compat.array_namespace(values)
     if own_xp is not xp and not array_api_compat.is_numpy_namespace(own_xp):
@@ -210,7 +222,7 @@ def _kinds(xp: Namespace, mask: Array) -> "np.ndarray[Any, Any] | None":
         return None
     some, whole = xp.any(mask, axis=1), xp.all(mask, axis=1)
     same = xp.all(mask[1:, ...] == mask[:-1, ...], axis=1)
-    last = xp.zeros(1, dtype=xp.bool, device=array_api_compat.device(mask))
+    last = xp.zeros(1, dtype=xp.bool, device=device_of(mask))
     same = xp.concat([same, last])
     # NONE, or SOME and one more for ALL or two more for SAME.
     whole, same = xp.logical_and(some, whole), xp.logical_and(some, same)

@@ -14,9 +14,12 @@ from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._typing import Array, Namespace
 
 __all__ = [
+    "device_of",
     "first_length",
     "first_true",
+    "is_spread",
     "join_features",
+    "repeated",
     "row_at",
     "runs_any_shape",
     "split",
@@ -26,6 +29,45 @@ __all__ = [
     "unstack_of",
     "where_of",
 ]
+
+
+def device_of(array: Any) -> Any:
+    """Return where to put what is made for an array: its device, or None if that is left open."""
+    device = array_api_compat.device(array)
+    if array_api_compat.is_jax_array(array):
+        import jax
+
+        # JAX then puts it wherever it is needed. A sharding would fit arrays of the same rank only.
+        is_settled = isinstance(device, jax.Device) and getattr(array, "committed", True)
+        return device if is_settled else None
+    return device
+
+
+def is_spread(array: Any) -> bool:
+    """Tell whether an array lies on several devices, so that not every shape can be made of it."""
+    if not array_api_compat.is_jax_array(array):
+        return False
+    import jax
+
+    return not isinstance(array, jax.core.Tracer) and len(array.devices()) > 1
+
+
+def repeated(xp: Namespace, row: Array, like: Any) -> Array:
+    """Return a row once for each row of an array, if they have to lie on the same devices."""
+    sharding = _explicit_sharding(like)
+    if sharding is None:
+        return row
+    import jax
+
+    return jax.sharding.reshard(xp.broadcast_to(row, like.shape), sharding)
+
+
+def _explicit_sharding(array: Any) -> Any:
+    """Return how rows are split over the devices of a mesh, if operations have to know that."""
+    import jax
+
+    sharding = jax.typeof(array).sharding if hasattr(jax, "typeof") else None
+    return sharding if any(getattr(sharding, "spec", ())[:1]) else None
 
 
 def where_of(xp: Namespace) -> Callable[[Array, Array, Array], Array]:
@@ -88,7 +130,7 @@ def first_true(xp: Namespace, flags: Array, *, from_the_end: bool = False) -> Ar
         if from_the_end:
             counts = xp.cumulative_sum(counts)  # is largest from the last True on
         return xp.argmax(counts, keepdims=True)
-    index = timesteps(xp, flags.shape[0], flags, device=array_api_compat.device(flags))
+    index = timesteps(xp, flags.shape[0], flags, device=device_of(flags))
     if array_api_compat.is_jax_namespace(xp):
         # XLA takes three times as long to compile what is below.
         if from_the_end:
@@ -106,6 +148,10 @@ def row_at(xp: Namespace, array: Any, index: Any) -> Array:
         # `take` looks for an index that is out of bounds, which costs compilation.
         import jax
 
+        if (sharding := _explicit_sharding(array)) is not None:
+            # What is split has no slice of one.
+            spec = jax.sharding.PartitionSpec(None, *sharding.spec[1:])
+            array = jax.sharding.reshard(array, sharding.update(spec=spec))
         return jax.lax.dynamic_slice_in_dim(array, index[0], 1)
     if array_api_compat.is_ndonnx_namespace(xp):
         from arrayrnn import _onnx
@@ -167,11 +213,11 @@ def take_timesteps(xp: Namespace, array: Any, index: Any, time_axis: int) -> Arr
     # Not by `take_along_axis`, which came to the standard in 2024.12 and wants an index for each
     # feature.
     time, samples = index.shape
-    sample = xp.arange(samples, dtype=index.dtype, device=array_api_compat.device(index))
+    sample = xp.arange(samples, dtype=index.dtype, device=device_of(index))
     if time_axis:
         rows = swap_time_and_samples(xp, index) + time * xp.expand_dims(sample, axis=1)
     else:
-        rows = samples * index + sample
+        rows = samples * index + xp.expand_dims(sample, axis=0)
     every = xp.reshape(array, (time * samples, *array.shape[2:]))
     return xp.reshape(xp.take(every, xp.reshape(rows, (-1,)), axis=0), array.shape)
 

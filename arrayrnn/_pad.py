@@ -7,7 +7,7 @@ import array_api_compat
 
 from arrayrnn._axes import is_fixed, swap_time_and_samples
 from arrayrnn._checks import arguments, ragged
-from arrayrnn._operations import first_length, stack_joined
+from arrayrnn._operations import device_of, first_length, stack_joined
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Input, Namespace
 
@@ -64,6 +64,7 @@ def pad_sequences(
     >>> lengths
     array([3, 1])
     """
+    time_major = arguments.switch(time_major, "time_major")
     arguments.sequence(sequences, "sequences", "Put a single sequence into a list.")
     if not sequences:
         raise ValueError("`sequences` is empty; expected at least one sequence.")
@@ -72,7 +73,7 @@ def pad_sequences(
     if not first:
         raise ValueError("`sequences[0]` is an empty nest; expected at least one array.")
     arguments.is_array(first[0], first_paths, 0)
-    xp, device = array_api_compat.array_namespace(first[0]), array_api_compat.device(first[0])
+    xp, device = array_api_compat.array_namespace(first[0]), device_of(first[0])
     rows, sizes = [], []
     for k, sequence in enumerate(sequences):
         paths, leaves = nest.paths(f"sequences[{k}]"), ragged.leaves_like(sequence, nest, k)
@@ -96,7 +97,7 @@ def pad_sequences(
 
 def _padded(xp: Namespace, column: Sequence[Array], sizes: Sequence[int], fill: Any) -> Array:
     """Return arrays side by side, padded to the longest."""
-    longest, device = max(sizes), array_api_compat.device(column[0])
+    longest, device = max(sizes), device_of(column[0])
     shape = (longest - min(sizes), *column[0].shape[1:])
     filler = xp.full(shape, fill, dtype=column[0].dtype, device=device)
     parts = [
@@ -110,7 +111,7 @@ def _padded_at_run_time(
     xp: Namespace, column: Sequence[Array], sizes: Sequence[Any], fill: Any
 ) -> Array:
     """Return arrays side by side, padded to the longest, where lengths are arrays as well."""
-    device = array_api_compat.device(column[0])
+    device = device_of(column[0])
     shape = (1, *column[0].shape[1:])
     row = xp.full(shape, fill, dtype=column[0].dtype, device=device)
     steps = xp.arange(xp.max(_joined(xp, sizes, device)), device=device)

@@ -6,7 +6,8 @@ from typing import Any
 
 from arrayrnn._checks.wording import Caller
 from arrayrnn._masking import Donor, Mask
-from arrayrnn._tree import Nest
+from arrayrnn._purity import Purity
+from arrayrnn._tree import Nest, tree_leaves
 from arrayrnn._typing import Array, Namespace
 
 __all__ = ["Problem", "Result"]
@@ -36,8 +37,17 @@ class Problem:
     time_axis: int = 0  # of the outputs
     unroll: bool | int = False
     samplewise: bool = False
+    purity: Purity | None = None  # if it is known from a run before
+    rows: int | None = None  # how many samples run, if some have been left out
     checkpoint: int | None = None
     progress: bool | Callable[[int, int], object] | None = None
+
+    @property
+    def arrays(self) -> list[Any]:
+        """All that results are computed from: arrays, and whatever else `constants` hold."""
+        keep = () if self.mask is None else (self.mask.keep,)
+        others = tree_leaves((self.constants, self.initial_output))
+        return [*self.inputs, *self.states, *keep, *others]
 
     def find_donor(self) -> Donor | None:
         """Return what stands in masked rows; None if the step is given them as they are."""

@@ -9,6 +9,7 @@ from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._checks import arguments, masks, results
 from arrayrnn._checks.wording import RNN, SCAN, Caller
 from arrayrnn._masking import Mask, read_lengths, read_mask
+from arrayrnn._operations import device_of
 from arrayrnn._problem import Problem
 from arrayrnn._states import from_python, read_states
 from arrayrnn._tree import Nest
@@ -44,9 +45,13 @@ def problem_of_rnn(
     samplewise: bool,
     checkpoint: SupportsIndex | None,
     progress: bool | Callable[[int, int], object] | None,
+    *,
+    caller: Caller = RNN,
 ) -> Problem:
     """Check and read the arguments of `rnn`."""
-    direction = Direction(RNN, step_function, initial_states, initial_output, go_backwards)
+    arguments.step_function(step_function, caller)
+    go_backwards = arguments.switch(go_backwards, "go_backwards")
+    direction = Direction(caller, step_function, initial_states, initial_output, go_backwards)
     (problem,) = problems_of(
         [direction],
         inputs,
@@ -83,7 +88,11 @@ def problems_of(
     name = directions[0].caller.inputs
     for own in directions:
         arguments.step_function(own.step_function, own.caller)
-    arguments.unroll(unroll)
+    time_major = arguments.switch(time_major, "time_major")
+    zero_output_for_mask = arguments.switch(zero_output_for_mask, "zero_output_for_mask")
+    return_all_outputs = arguments.switch(return_all_outputs, "return_all_outputs")
+    samplewise = arguments.switch(samplewise, "samplewise")
+    unroll = arguments.unroll(unroll)
     checkpoint = arguments.checkpoint(checkpoint)
     arguments.progress(progress)
     leaves, input_nest = Nest.of(inputs)
@@ -98,12 +107,15 @@ def problems_of(
     ]
     state_paths = [nest.paths(own) for (_, nest), own in zip(states, names, strict=True)]
     arguments.placed_alike(xp, leaves, input_paths, first)
+    initial_outputs = []
     for own, (arrays, _), paths in zip(directions, states, state_paths, strict=True):
         arguments.placed_alike(xp, arrays, paths, first)
+        initial_outputs.append(own.initial_output)
         if own.initial_output is not None:
             before, before_nest = Nest.of(own.initial_output)
             before_paths = before_nest.paths(own.caller.initial_output)
             arguments.placed_alike(xp, before, before_paths, first)
+            initial_outputs[-1] = before_nest.build(before)
     constants = arguments.constants(constants)
     length = masks.length(input_length, time, name)
 
@@ -123,7 +135,7 @@ def problems_of(
             masks.states_under_mask(arrays, paths, samples)
         own_xp, kept = keep
         kept = kept if length is None else kept[:length, ...]
-        forwards = Mask.of(xp, own_xp, kept, array_api_compat.device(over_time[0]))
+        forwards = Mask.of(xp, own_xp, kept, device_of(over_time[0]))
 
     return [
         Problem(
@@ -137,7 +149,7 @@ def problems_of(
             state_nest=nest,
             constants=constants,
             mask=forwards if forwards is None or not own.go_backwards else forwards.backwards(),
-            initial_output=own.initial_output,
+            initial_output=initial_output,
             zero_output_for_mask=zero_output_for_mask,
             go_backwards=own.go_backwards,
             in_input_order=own.in_input_order,
@@ -148,7 +160,9 @@ def problems_of(
             checkpoint=checkpoint,
             progress=progress,
         )
-        for own, (arrays, nest) in zip(directions, states, strict=True)
+        for own, (arrays, nest), initial_output in zip(
+            directions, states, initial_outputs, strict=True
+        )
     ]
 
 
@@ -160,16 +174,19 @@ def problem_of_scan(
     reverse: bool,
     unroll: bool | int,
     checkpoint: SupportsIndex | None,
+    *,
+    caller: Caller = SCAN,
 ) -> Problem:
     """Check and read the arguments of `scan`."""
-    arguments.step_function(f, SCAN)
-    arguments.unroll(unroll)
+    arguments.step_function(f, caller)
+    reverse = arguments.switch(reverse, "reverse")
+    unroll = arguments.unroll(unroll)
     checkpoint = arguments.checkpoint(checkpoint)
     leaves, nest = Nest.of(xs)
     paths = nest.paths("xs")
     time = arguments.xs(leaves, paths, length)
     states, state_nest = Nest.of((init,))
-    state_paths = SCAN.state_paths(state_nest, "init")
+    state_paths = caller.state_paths(state_nest, "init")
     init_arrays = [k for k, leaf in enumerate(states) if array_api_compat.is_array_api_obj(leaf)]
     if leaves:
         first = (leaves[0], paths, 0)
@@ -187,13 +204,14 @@ def problem_of_scan(
 
     def step(x: Any, states: tuple[Any]) -> tuple[Any, tuple[Any]]:
         result = f(states[0], x)
-        results.pair(result, SCAN)
+        results.pair(result, caller)
         carry, y = result
         return y, (carry,)
 
+    step.__wrapped__ = f  # type: ignore[attr-defined] # whose signature is of interest
     return Problem(
         xp=xp,
-        caller=SCAN,
+        caller=caller,
         step_function=step,
         inputs=leaves,
         input_nest=nest,

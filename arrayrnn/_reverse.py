@@ -8,7 +8,7 @@ import array_api_compat
 from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._checks import arguments, masks
 from arrayrnn._masking import placed, read_lengths, read_mask
-from arrayrnn._operations import take_timesteps, timesteps
+from arrayrnn._operations import device_of, take_timesteps, timesteps
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Input, Namespace
 
@@ -72,6 +72,7 @@ def reverse_sequence(
     array([[1, 4, 3, 2],
            [0, 6, 0, 5]])
     """
+    time_major = arguments.switch(time_major, "time_major")
     leaves, nest = Nest.of(x)
     paths = nest.paths("x")
     samples, time = arguments.over_time(x, leaves, paths, "x", time_major=time_major)
@@ -94,7 +95,7 @@ def reverse_sequence(
     else:
         own_xp, kept = keep
         kept = kept[:length, ...] if cut else kept
-        kept = placed(xp, own_xp, kept, array_api_compat.device(leaves[0]), "x")
+        kept = placed(xp, own_xp, kept, device_of(leaves[0]), "x")
         places = _mirrored(xp, kept, from_the_start=mask is None)
         parts = [take_timesteps(xp, part, places, axis) for part in parts]
     if cut:
@@ -108,7 +109,7 @@ def _mirrored(xp: Namespace, keep: Array, *, from_the_start: bool) -> Array:
 
     `from_the_start` says that those kept are the first ones of each sample.
     """
-    steps = timesteps(xp, keep.shape[0], keep, device=array_api_compat.device(keep))
+    steps = timesteps(xp, keep.shape[0], keep, device=device_of(keep))
     dtype, steps = steps.dtype, xp.expand_dims(steps, axis=1)
     ones = xp.astype(keep, dtype)
     earlier = xp.cumulative_sum(ones, axis=0, dtype=dtype) - ones  # of those kept

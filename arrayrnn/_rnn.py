@@ -42,8 +42,9 @@ def rnn(
             return output, xp.stack(outputs, axis=1), list(states)
 
     `inputs`, every state and `output` may also be nests of arrays (tuples, lists, dicts,
-    namedtuples and whatever else optree knows). The step function is pure: it does not write into
-    its arguments; its results may alias them.
+    namedtuples and whatever else optree or JAX knows). The step function should be pure; one that
+    writes into what it is given, or returns one buffer again and again, still gives the results
+    that it had at each timestep. Results may alias arguments.
 
     Parameters
     ----------
@@ -64,7 +65,8 @@ def rnn(
     mask : array or nested list, optional
         ``(samples, time)`` or ``(samples, time, 1)``, of bool or any real dtype: False or zero
         masks the sample at the timestep. It then keeps its states, and its output is the previous
-        one. What is in `inputs` there never reaches the step function.
+        one. The step function is shown the inputs as they are and the states that are held; with
+        `samplewise`, nothing of the padding.
     constants : list or tuple, optional
         Anything; handed to every step behind the states.
     unroll : bool or int, default: False
@@ -83,9 +85,10 @@ def rnn(
         The output before the first timestep, which a sample has that is masked from there on; like
         `output`, by default zeros. With the last output and states of one call, the next continues.
     samplewise : bool, default: False
-        Promises that the step treats each sample on its own, and that nothing but its inputs and
-        states has a row for each. Masked samples may then be left out, so that it sees fewer. Never
-        changes a result of such a step.
+        Promises that the step treats each sample on its own, as nearly all do, and that nothing but
+        its inputs and states has a row for each. Padding then never reaches it, in values and
+        gradients, and may be left out, so that it sees fewer samples; on Dask samples run in
+        parallel. Never changes a result of such a step.
     checkpoint : int, optional
         For gradients, keep the states of every so many timesteps only, and compute what lies
         between again in backward: less memory, more time, and the step is called twice. About the
@@ -108,9 +111,11 @@ def rnn(
         If an argument, or what the step returned, has another structure, shape, length or range
         than described; if there is a `mask` and no state; if devices cannot be mixed.
     TypeError
-        If something is no array or of another library, or a state or output changes its dtype.
+        If something is no array or of another library, or a state or output changes its dtype; if
+        a switch is no bool.
     Exception
-        What the step function raises, with a note that names the timestep.
+        What the step function raises, with a note that names the timestep and says what it was
+        called with.
 
     Notes
     -----
@@ -128,7 +133,7 @@ def rnn(
     ...     mean = 0.5 * mean + 0.5 * x_t
     ...     return mean, [mean]
     >>> x = np.asarray([[[4.0], [8.0], [6.0]], [[2.0], [1.0], [np.nan]]])
-    >>> last, means, states = rnn(step, x, [np.zeros((2, 1))], input_length=[3, 2])
+    >>> last, means, states = rnn(step, x, [np.zeros((2, 1))], input_length=[3, 2], samplewise=True)
     >>> means[..., 0]
     array([[2. , 5. , 5.5],
            [1. , 1. , 1. ]])

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import array_api_compat
-
+from arrayrnn._operations import device_of
 from arrayrnn._typing import Array, Namespace
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ def rows_at(
         return []
     if places.size == 0 or places.max() < 2**31:
         places = places.astype("int32")  # what every library and device has
-    index = xp.asarray(places, device=array_api_compat.device(arrays[0]))
+    index = xp.asarray(places, device=device_of(arrays[0]))
     return [xp.take(array, index, axis=axis) for array in arrays]
 
 

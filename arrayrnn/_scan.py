@@ -41,7 +41,7 @@ def scan(
     f : callable
         ``f(carry, x) -> (carry, y)``. `x` is one step of `xs`, ``(*features)``. The new carry has
         the structure, shapes and dtypes of `init`; `y` is an array ``(*features)``, or a nest of
-        such, or None. It is pure: it does not write into its arguments; its results may alias them.
+        such, or None. It should be pure; what it returns may alias its arguments.
     init : array or nest of arrays
         The first carry, of any shapes and dtypes. A Python float in it becomes a 0-d array of the
         dtype of the first floating array of `xs` or `init`, an int or bool one of the library's
@@ -76,7 +76,7 @@ def scan(
         If there is no array anywhere; if something is no array or of another library; if the carry
         or `y` changes its dtype: nothing is ever promoted.
     Exception
-        What `f` raises, with a note that names the step.
+        What `f` raises, with a note that names the step and says what it was called with.
 
     Notes
     -----

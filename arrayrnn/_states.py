@@ -6,6 +6,7 @@ from typing import Any
 import array_api_compat
 
 from arrayrnn._checks import arguments
+from arrayrnn._operations import device_of
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
 
@@ -34,7 +35,7 @@ def from_python(xp: Namespace, number: Any, inputs: Sequence[Array]) -> Any:
     # NumPy's float64 is a Python float as well.
     if not isinstance(number, int | float | complex) or array_api_compat.is_array_api_obj(number):
         return number
-    device = array_api_compat.device(inputs[0])
+    device = device_of(inputs[0])
     defaults = xp.__array_namespace_info__().default_dtypes(device=device)
     if isinstance(number, bool):
         dtype = xp.bool

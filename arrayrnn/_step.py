@@ -9,6 +9,7 @@ from arrayrnn._checks import results
 from arrayrnn._masking import Donor, Masks
 from arrayrnn._operations import where_of
 from arrayrnn._problem import Problem
+from arrayrnn._purity import Purity
 from arrayrnn._tree import Nest, NestMismatchError
 from arrayrnn._typing import Array, Namespace
 
@@ -30,11 +31,14 @@ class Body:
         Whether the step function was called.
     output : Nest
         The structure of the output; from the first call on.
+    refused : Exception or None
+        What was wrong with a result of the step.
     """
 
     output: Nest
+    refused: Exception | None = None
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, purity: Purity | None = None) -> None:
         self.started = False
         self._initial: Any = None
         # Made here, since Dynamo can follow only a getter that it has seen made.
@@ -53,6 +57,9 @@ class Body:
         self._call = step_function = problem.step_function
         if constants := problem.constants:
             self._call = lambda x_t, states: step_function(x_t, states + constants)
+        self._as_it_is, self._purity = self._call, purity
+        if purity is not None and not purity.is_pure:
+            self._call = self._call_purely
         if problem.output_like is not None:
             self._start(*problem.output_like, ())
 
@@ -94,7 +101,7 @@ class Body:
         once, from before and after the whole run of such timesteps.
         """
         # Local names, since this is what a masked timestep costs beyond its selecting.
-        where, call, build, leaves_of = self._where, self._call, self._build, self._leaves
+        where, build, leaves_of = self._where, self._build, self._leaves
         rest, kind_of, state_kinds = self.rest, self._kind, self._state_kinds
         state_masks = masks(self._shapes)
         output_masks: Sequence[Sequence[Array]] = ()
@@ -106,15 +113,16 @@ class Body:
         ) -> tuple[Any, tuple[Any, ...]]:
             nonlocal before_run, output_masks
             old, mask = leaves_of(states), state_masks[i]
-            base = given = old
+            base: Sequence[Array] = old
+            given = old
             if donor_states is None:
                 same = False
-                result = call(x_t, states)
+                result = self._call(x_t, states)
             else:
                 base = old if before_run is None else before_run
                 before_run = base if same else None
                 given = tuple(map(where, mask, old, donor_states))
-                result = call(x_t, build(given))
+                result = self._call(x_t, build(given))
             if not self.started:
                 self._check(result)
             if previous is None:
@@ -124,18 +132,17 @@ class Body:
             kept = nest.leaves(rest(previous))
             try:
                 output, new_states = result
-                new, leaves = leaves_of(new_states), nest.leaves(output)
+                leaves = nest.leaves(output)
                 # A state that is handed on as it came is still that of before.
-                new = [o if n is g else n for n, g, o in zip(new, given, old, strict=True)]
+                returned = zip(leaves_of(new_states), given, old, strict=True)
+                new = [before if leaf is it else leaf for leaf, it, before in returned]
                 # Selecting would broadcast or promote what is unlike.
                 if [*map(kind_of, new)] != state_kinds:
                     self._check(result)
                 held = new
                 if not same:
-                    held = [
-                        n if n is b else where(m, n, b)
-                        for m, n, b in zip(mask, new, base, strict=True)
-                    ]
+                    both = zip(mask, new, base, strict=True)
+                    held = [b if n is b else where(m, n, b) for m, n, b in both]
                 for j, (k, kind) in enumerate(self._output_kinds):
                     leaf = leaves[j]
                     if not same and k >= 0 and leaf is new[k] and kept[j] is base[k]:
@@ -176,7 +183,7 @@ class Body:
                 shown = self.output.build(previous)
                 output, new = step(0, nest.build(x_t), build(states), shown, False)
         except Exception as error:
-            results.note(error, self._problem, None)
+            results.note(error, self._problem, None, is_raised_by_step=error is not self.refused)
             raise
         return self.output.leaves(output), self._leaves(new)
 
@@ -188,17 +195,30 @@ class Body:
         """Return the output of masked samples, given the previous one."""
         return self.initial if self._problem.zero_output_for_mask else previous
 
+    def _call_purely(self, x_t: Any, states: tuple[Any, ...]) -> Any:
+        """Call a step that may not be pure, until it is known to be."""
+        assert self._purity is not None
+        nests = self._problem.input_nest, self._problem.state_nest
+        result = self._purity.call(self._as_it_is, x_t, states, nests)
+        if self._purity.is_pure:
+            self._call = self._as_it_is
+        return result
+
     def _check(self, result: Any) -> None:
         """Check what the step function returned, against the first call from the second on."""
         caller = self._problem.caller
-        results.pair(result, caller)
-        output, new_states = result
-        self.check_states(new_states)
-        if self.started:
-            results.same_output(output, self.output, self._first_output, self._xp, caller)
-        else:
-            leaves, nest = Nest.of(output)
-            self._start(nest, leaves, self._leaves(new_states))
+        try:
+            results.pair(result, caller)
+            output, new_states = result
+            self.check_states(new_states)
+            if self.started:
+                results.same_output(output, self.output, self._first_output, self._xp, caller)
+            else:
+                leaves, nest = Nest.of(output)
+                self._start(nest, leaves, self._leaves(new_states))
+        except Exception as error:
+            self.refused = error
+            raise
 
     def check_states(self, new_states: Any) -> None:
         problem = self._problem

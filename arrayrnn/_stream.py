@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any, Generic, SupportsIndex
 
 import array_api_compat
-import optree
 
 from arrayrnn._axes import align
 from arrayrnn._carry import Carry, go_on
@@ -13,10 +12,13 @@ from arrayrnn._checks import arguments, results, streams
 from arrayrnn._checks.wording import STREAM
 from arrayrnn._compilers import never_compiled
 from arrayrnn._held import Held
+from arrayrnn._operations import device_of
 from arrayrnn._problem import Problem
+from arrayrnn._purity import Purity
 from arrayrnn._reading import Direction, problems_of
 from arrayrnn._samples import read_samples
 from arrayrnn._states import from_python, states_apart
+from arrayrnn._tree import tree_leaves
 from arrayrnn._typing import Array, Input, Output, StepFunction
 from arrayrnn.loops import loop_for
 
@@ -103,12 +105,13 @@ class Stream(Generic[Input, Output]):
         self._step_function = step_function
         self._initial_states, nest = states_apart(initial_states, STREAM.initial_states)
         self._constants = arguments.constants(constants)
-        self._time_major = time_major
-        self._zero_output_for_mask = zero_output_for_mask
-        self._return_all_outputs = return_all_outputs
+        self._time_major = arguments.switch(time_major, "time_major")
+        self._zero_output_for_mask = arguments.switch(zero_output_for_mask, "zero_output_for_mask")
+        self._return_all_outputs = arguments.switch(return_all_outputs, "return_all_outputs")
         self._initial_output = initial_output
-        self._samplewise = samplewise
-        samples_axis = 1 if time_major else 0
+        self._samplewise = arguments.switch(samplewise, "samplewise")
+        self._purity: Purity | None = None
+        samples_axis = 1 if self._time_major else 0
         self._now = self._new = Held(nest, samples_axis, Carry(self._initial_states))
 
     @never_compiled
@@ -153,7 +156,7 @@ class Stream(Generic[Input, Output]):
         now = self._now
         states, before = now.carry.states, self._initial_output
         given: Any = (chunk, mask, input_length, states, self._constants, before)
-        streams.with_values(optree.tree_leaves(given))
+        streams.with_values(tree_leaves(given))
         if now.chunks is not None:
             streams.chunk(chunk, now.chunks)
         direction = Direction(STREAM, self._step_function, self.states, self._initial_output)
@@ -177,6 +180,8 @@ class Stream(Generic[Input, Output]):
         like = None
         if now.output is not None and carry.output is not None:
             like = now.output, [problem.xp.zeros_like(leaf) for leaf in carry.output]
+        self._purity = self._purity or Purity(problem.xp)
+        problem = replace(problem, purity=self._purity)
         result, carry = go_on(problem, carry, like, loop_for(problem))
         streams.with_values([*carry.states, *(carry.output or ())])
         self._now = now.after(carry, result.last_output, problem.input_nest, problem.inputs)
@@ -221,7 +226,7 @@ class Stream(Generic[Input, Output]):
         if output is not None and now.output is not None:
             streams.to_reset(output, now.output.paths("output"), count)
         model = [*states, *(output or ()), *(now.chunks.rows if now.chunks else ())][0]
-        xp, device = array_api_compat.array_namespace(model), array_api_compat.device(model)
+        xp, device = array_api_compat.array_namespace(model), device_of(model)
         rows = read_samples(xp, samples, count, device)
 
         def anew(initial: Sequence[Array], current: Sequence[Array]) -> list[Array]:

@@ -7,11 +7,44 @@ from typing import Any
 import optree
 from optree import PyTreeSpec
 
+from arrayrnn._compilers import is_compiling
+from arrayrnn._foreign import adopted, in_native_order, is_packed
 from arrayrnn._typing import Array
 
-__all__ = ["Nest", "NestMismatchError", "Paths"]
+__all__ = [
+    "NAMESPACE",
+    "Nest",
+    "NestMismatchError",
+    "Paths",
+    "tree_flatten",
+    "tree_leaves",
+    "tree_map",
+]
 
+# Where containers are looked for that optree knows for this package alone.
+NAMESPACE = "arrayrnn"
 _LEAF = object()
+
+
+def tree_leaves(tree: Any) -> list[Any]:
+    """Return the leaves of a nest, whatever they are."""
+    return tree_flatten(tree)[0]
+
+
+def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Return the nest of what `function` gives for each leaf."""
+    leaves, spec = tree_flatten(tree)
+    return spec.unflatten([*map(function, leaves)])
+
+
+def tree_flatten(tree: Any) -> tuple[list[Any], PyTreeSpec]:
+    """Return the leaves of a nest, whatever they are, and its structure."""
+    if is_compiling():
+        return optree.tree_flatten(tree, namespace=NAMESPACE)
+    leaves, spec = optree.tree_flatten(tree, is_leaf=is_packed, namespace=NAMESPACE)
+    if adopted(leaves, NAMESPACE):
+        return tree_flatten(tree)
+    return leaves, spec
 
 
 class NestMismatchError(ValueError):
@@ -48,9 +81,9 @@ class Nest:
 
     @classmethod
     def of(cls, tree: Any) -> tuple[tuple[Array, ...], "Nest"]:
-        """Return the leaves of `tree` and its structure."""
-        leaves, spec = optree.tree_flatten(tree)
-        return tuple(leaves), cls(spec)
+        """Return the leaves of `tree`, in native byte order, and its structure."""
+        leaves, spec = tree_flatten(tree)
+        return tuple(map(in_native_order, leaves)), cls(spec)
 
     @property
     def only_child(self) -> "Nest":
@@ -70,7 +103,7 @@ class Nest:
 
     def flatten(self, tree: Any) -> tuple[Any, ...]:
         """Take `tree` apart after comparing its structure; raise NestMismatchError."""
-        leaves, spec = optree.tree_flatten(tree)
+        leaves, spec = optree.tree_flatten(tree, namespace=NAMESPACE)
         if not _alike(self.spec, spec):
             raise NestMismatchError
         return tuple(leaves)
@@ -111,4 +144,4 @@ def _is_sequence(spec: PyTreeSpec) -> bool:
 
 def _one_level(spec: PyTreeSpec) -> PyTreeSpec:
     tree = spec.unflatten([_LEAF] * spec.num_leaves)
-    return optree.tree_structure(tree, is_leaf=lambda node: node is not tree)
+    return optree.tree_structure(tree, is_leaf=lambda node: node is not tree, namespace=NAMESPACE)

@@ -61,6 +61,7 @@ def unpad_sequences(outputs: Output, lengths: Any, *, time_major: bool = False) 
     >>> unpad_sequences(np.asarray([[1, 2, 3], [4, 0, 0]]), [3, 1])
     [array([1, 2, 3]), array([4])]
     """
+    time_major = arguments.switch(time_major, "time_major")
     leaves, nest = Nest.of(outputs)
     paths = nest.paths("outputs")
     samples, time = arguments.over_time(outputs, leaves, paths, "outputs", time_major=time_major)

@@ -71,6 +71,8 @@ class Backend(enum.Enum):
             )
         if self.library == "jax":
             module.config.update("jax_enable_x64", True)
+            if hasattr(module.config, "jax_num_cpu_devices"):
+                module.config.update("jax_num_cpu_devices", 4)  # for tests/test_sharding.py
         if self.library == "dask":
             importlib.import_module("dask").config.set(scheduler="synchronous")
         assert self.array([1.0]).shape == (1,)

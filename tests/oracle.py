@@ -1,10 +1,10 @@
-"""What `rnn` should return, found one sample at a time with plain NumPy, and how to look inside."""
+"""What `rnn` should return, found with loops of plain NumPy, and how to look inside."""
 
 import array_api_compat
 import numpy as np
 import optree
 
-__all__ = ["Recorder", "draw", "halving", "recurrence", "revealed", "revealing"]
+__all__ = ["Recorder", "draw", "halving", "recurrence", "revealed", "revealing", "together"]
 
 
 def draw(backend, *shape):
@@ -45,6 +45,38 @@ def recurrence(
     joined = np.concatenate([np.stack(shown, axis=1) for shown in filled])
     states = [np.concatenate(column) for column in zip(*new_states, strict=True)]
     return joined[:, -1], joined, states
+
+
+def together(
+    step, inputs, states, keep, *, go_backwards=False, zero_output=False, initial_output=None
+):
+    """Return ``(last_output, outputs, new_states)``, nests of NumPy arrays.
+
+    The step sees all samples at once, at masked timesteps the inputs that are there and the states
+    that were held. What comes of it is selected afterwards.
+    """
+    time = keep.shape[1]
+    states, shown, previous = tuple(states), [], initial_output
+
+    def selected(rows, new, old):
+        def one(n, o):
+            return np.where(rows.reshape(-1, *[1] * (o.ndim - 1)), n, o)
+
+        nest = optree.tree_structure(old)  # a step may return a list for a tuple
+        leaves = map(one, optree.tree_leaves(new), optree.tree_leaves(old))
+        return optree.tree_unflatten(nest, leaves)
+
+    for t in reversed(range(time)) if go_backwards else range(time):
+        x_t = optree.tree_map(lambda x, t=t: x[:, t], inputs)
+        with np.errstate(all="ignore"):  # nobody sees what comes where nothing is unmasked
+            output, new_states = step(x_t, states)
+        zeros = optree.tree_map(np.zeros_like, output)
+        rest = zeros if zero_output or previous is None else previous
+        previous = selected(keep[:, t], output, rest)
+        states = selected(keep[:, t], tuple(new_states), states)
+        shown.append(previous)
+    outputs = optree.tree_map(lambda *leaves: np.stack(leaves, axis=1), *shown)
+    return previous, outputs, [*states]
 
 
 class Recorder:

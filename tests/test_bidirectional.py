@@ -181,9 +181,8 @@ def test_padding_never_reaches_a_step(backend):
     padded = np.where(mask[..., None], x, np.nan)
     states = draw(backend, 2, 3, 2)
     one, other = map(backend.array, states)
-    found = bidirectional(
-        halving, doubling, backend.array(padded), one, other, mask=backend.array(mask)
-    )
+    options = {"mask": backend.array(mask), "samplewise": True}
+    found = bidirectional(halving, doubling, backend.array(padded), one, other, **options)
     assert_same(backend, found, by_hand(x, states, mask, "concat"))
 
 
@@ -492,7 +491,10 @@ def call(one=halving, other=halving, **options):
         ),
         (
             TypeError,
-            "`initial_output[1]['y']` is of type float; expected an array.",
+            (
+                "`initial_output[1]['y']` is of type float; expected an array. Make one of numbers "
+                "and nested lists first, by `asarray`."
+            ),
             {"initial_output": (None, {"y": 0.0})},
         ),
     ],
@@ -638,10 +640,13 @@ def test_a_note_says_in_which_direction_a_step_failed():
     with pytest.raises(KeyError) as caught:
         call(other=failing)
     note = "arrayrnn.bidirectional: at timestep 4 of 5, counted from 0, going backwards."
-    assert caught.value.__notes__ == [note]
+    (found,) = caught.value.__notes__
+    assert found.startswith(f"{note} `backward_step` was called with input_t (")
     with pytest.raises(KeyError) as caught:
         call(one=failing)
-    assert caught.value.__notes__ == ["arrayrnn.bidirectional: at timestep 0 of 5, counted from 0."]
+    (found,) = caught.value.__notes__
+    note = "arrayrnn.bidirectional: at timestep 0 of 5, counted from 0."
+    assert found.startswith(f"{note} `forward_step` was called with input_t (")
 
 
 def test_what_cannot_be_merged_is_found_while_tracing(backend):
@@ -677,7 +682,14 @@ def test_gradients_are_those_without_padding_on_pytorch(backend, mask):
     h = torch.zeros(3, 2, dtype=torch.float64)
     step = partial(logs, weight)
     _, outputs, _ = arrayrnn.bidirectional(
-        step, step, x, h, h, mask=torch.tensor(mask), zero_output_for_mask=True
+        step,
+        step,
+        x,
+        h,
+        h,
+        mask=torch.tensor(mask),
+        zero_output_for_mask=True,
+        samplewise=True,
     )
     found = torch.autograd.grad(outputs.sum(), [x, weight])
     total = 0.0
@@ -738,7 +750,8 @@ def test_gradients_of_jax_ignore_padding(backend):
 
     def total(weight, x):
         step = partial(logs, weight)
-        _, outputs, _ = arrayrnn.bidirectional(step, step, x, h, h, mask=mask, merge="sum")
+        options = {"mask": mask, "merge": "sum", "samplewise": True}
+        _, outputs, _ = arrayrnn.bidirectional(step, step, x, h, h, **options)
         return outputs.sum()
 
     slopes = jax.jit(jax.grad(total, argnums=(0, 1)))(0.5, x)

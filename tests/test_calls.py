@@ -7,7 +7,7 @@ import pytest
 
 from abilities import Ability
 from backends import Backend, assert_same
-from oracle import Recorder, halving, revealed, revealing
+from oracle import Recorder, draw, halving, revealed, revealing
 from running import rnn
 
 counted = pytest.mark.needs(Ability.CALLS)
@@ -30,8 +30,14 @@ ALL_OPTIONS = pytest.mark.parametrize(
 )
 
 
-def timesteps_called(backend, *, mask=None, go_backwards=False, time_major=False, **options):
+def timesteps_called(backend, **options):
     """Return the numbers of the timesteps for which the step is called, in order."""
+    # All samples hold the number of the timestep, masked or not.
+    return [int(backend.numpy(x_t)[0, 0]) for x_t in steps_called(backend, **options).inputs]
+
+
+def steps_called(backend, *, mask=None, go_backwards=False, time_major=False, **options):
+    """Return the step with what it was called on."""
     x = np.broadcast_to(np.arange(TIME, dtype=backend.float)[:, None], (SAMPLES, TIME, 1))
     if time_major:
         x, mask = np.swapaxes(x, 0, 1), None if mask is None else mask.T
@@ -45,9 +51,7 @@ def timesteps_called(backend, *, mask=None, go_backwards=False, time_major=False
         time_major=time_major,
         **options,
     )
-    # In a masked sample the donor stands, which comes from a timestep before.
-    own = np.min if go_backwards else np.max
-    return [int(own(backend.numpy(x_t))) for x_t in step.inputs]
+    return step
 
 
 @counted
@@ -80,7 +84,17 @@ def test_backwards_no_call_where_every_sample_is_masked(backend, options):
 def test_one_call_if_nothing_is_unmasked(backend, options, go_backwards):
     mask = np.zeros_like(SOME)
     calls = timesteps_called(backend, mask=mask, go_backwards=go_backwards, **options)
-    assert len(calls) == 1
+    assert calls == [TIME - 1 if go_backwards else 0]
+
+
+@counted
+@ALL_OPTIONS
+def test_which_is_on_ones_if_the_step_treats_each_sample_on_its_own(backend, options):
+    mask = np.zeros_like(SOME)
+    (x_t,) = steps_called(backend, mask=mask, samplewise=True, **options).inputs
+    assert_same(backend, x_t, np.ones((SAMPLES, 1), backend.float))
+    (states,) = steps_called(backend, mask=mask, samplewise=True, **options).states
+    assert_same(backend, states, (np.ones((SAMPLES, 1), backend.float),))
 
 
 @counted
@@ -184,3 +198,16 @@ def test_a_callable_needs_no_tqdm(backend, monkeypatch):
     for name in ("tqdm", "tqdm.auto"):
         monkeypatch.setitem(sys.modules, name, None)
     assert len(timesteps_called(backend, progress=lambda done, total: None)) == TIME
+
+
+def test_progress_is_reported_whatever_else_constants_hold(backend):
+    reports = []
+
+    def step(x_t, states):
+        return x_t * states[1], states[:1]
+
+    x, h = backend.arrays((draw(backend, 2, 3, 1), [draw(backend, 2, 1)]))
+    constants = [2.0, "text", np.ones(1)]
+    rnn(step, x, h, constants=constants, progress=lambda *report: reports.append(report))
+    if not backend.is_traced:
+        assert reports == [(1, 3), (2, 3), (3, 3)]

@@ -49,6 +49,65 @@ def randn(torch, backend):
     return randn
 
 
+# ------------------------------------------------------------------- what was written into since
+
+
+def weighted(x_t, states):
+    h, w = states
+    h = (w * h + w * x_t).tanh()
+    return h, [h]
+
+
+def written(torch, backend, what, **options):
+    """Return what backward raises if an argument has been written into, or None."""
+    drawn = np.random.default_rng(0).standard_normal((3, 7, 2))
+    x = torch.tensor(drawn, device=backend.device)
+    mask = torch.tensor(MASKS["holes"], device=backend.device)
+    w = torch.tensor(0.5, device=backend.device, requires_grad=True)
+    before = torch.ones((3, 2), dtype=x.dtype, device=backend.device)
+    closed_over = torch.tensor(0.5, device=backend.device, requires_grad=True)
+
+    def step(x_t, states):
+        return weighted(x_t, [states[0] * closed_over, states[1]])
+
+    arguments = {"inputs": x, "mask": mask, "constants": w, "initial_output": before}
+    results = rnn(step, x, [before], mask=mask, constants=[w], initial_output=before, **options)
+    with torch.no_grad():
+        (arguments | {"closed over": closed_over})[what].fill_(True)
+    try:
+        results[1].sum().backward()
+    except RuntimeError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("samplewise", [False, True])
+@pytest.mark.parametrize("k", [1, 2, 100])
+@pytest.mark.parametrize("what", ["inputs", "constants", "closed over", "mask", "initial_output"])
+def test_what_is_computed_from_again_must_not_be_written_into(torch, backend, what, k, samplewise):
+    error = written(torch, backend, what, checkpoint=k, samplewise=samplewise)
+    assert "modified by an inplace operation" in str(error)
+
+
+@pytest.mark.parametrize("where", ["initial states", "states", "last output"])
+def test_what_is_not_computed_from_may_be_written_into(torch, backend, where):
+    x = torch.ones((3, 7, 2), device=backend.device)
+    w = torch.tensor(0.5, device=backend.device, requires_grad=True)
+
+    def gradient(*, is_written, **options):
+        h = x[:, 0].clone()
+        last, outputs, (state,) = rnn(weighted, x, [h], constants=[w], **options)
+        total = outputs.sum()
+        if is_written:
+            with torch.no_grad():
+                {"initial states": h, "states": state, "last output": last}[where].zero_()
+        return torch.autograd.grad(total, w)[0]
+
+    # Of the initial states there is a copy, and from results nothing is computed again.
+    expected = gradient(is_written=False)
+    torch.testing.assert_close(gradient(is_written=True, checkpoint=2), expected)
+
+
 # ---------------------------------------------------------------------------------- gradients
 
 

@@ -129,7 +129,9 @@ def first_note(backend: Backend, time: int) -> str:
     if backend is Backend.DASK:
         return (
             "arrayrnn.rnn: while `step_function` was called on arrays of ones (zeros of integers) "
-            "of the shapes that a block will have, to learn the shape of its output."
+            "of the shapes that a block will have, to learn the shape of its output. If it cannot "
+            "stand such values, `unroll=True` calls it on none, and makes tasks for each of its "
+            "operations."
         )
     if backend.is_traced:
         return "arrayrnn.rnn: while tracing `step_function` for all timesteps."
@@ -140,6 +142,12 @@ def note(t: int, time: int, *, backwards: bool = False) -> str:
     """Return what an exception tells of its timestep."""
     direction = ", going backwards" if backwards else ""
     return f"arrayrnn.rnn: at timestep {t} of {time}, counted from 0{direction}."
+
+
+def called_with(backend: Backend, samples: int = SAMPLES) -> str:
+    """Return what an exception of the step's own tells of its arguments."""
+    like = f"({samples}, {FEATURES}) {backend.float}"
+    return f" `step_function` was called with input_t {like}; states: {like}."
 
 
 def notes(error: Exception) -> list[str]:
@@ -167,12 +175,26 @@ def test_a_step_function_that_is_not_callable(refused, step, came):
 # ------------------------------------------------------------------------------------------ inputs
 
 
-@pytest.mark.parametrize("shape", [(), (TIME,), (SAMPLES, TIME)], ids=str)
-def test_inputs_of_fewer_than_three_dimensions(backend, refused, shape):
+@pytest.mark.parametrize(
+    ("shape", "cure"),
+    [
+        ((), "For one number at each timestep of one sample: `x[None, :, None]`."),
+        ((TIME,), "For one number at each timestep of one sample: `x[None, :, None]`."),
+        (
+            (SAMPLES, TIME),
+            (
+                "If it is one sample, (time, features): `x[None]`. If it is one number for each "
+                "sample and timestep: `x[..., None]`."
+            ),
+        ),
+    ],
+    ids=["0", "1", "2"],
+)
+def test_inputs_of_fewer_than_three_dimensions(backend, refused, shape, cure):
     refused(
         ValueError,
         f"`inputs` is {an_array(backend, *shape)}; expected (samples, time, ...), at least 3 "
-        "dimensions. Give one number per timestep a last axis of length 1.",
+        f"dimensions. {cure}",
         inputs=backend.array(np.zeros(shape)),
     )
 
@@ -181,9 +203,28 @@ def test_inputs_of_fewer_than_three_dimensions_time_major(backend, refused):
     refused(
         ValueError,
         f"`inputs` is {an_array(backend, TIME, SAMPLES)}; expected (time, samples, ...), at least "
-        "3 dimensions.",
+        "3 dimensions. If it is one sample, (time, features): `x[:, None]`. If it is one number "
+        "for each sample and timestep: `x[..., None]`.",
         inputs=zeros(backend, TIME, SAMPLES),
         time_major=True,
+    )
+
+
+def test_a_list_of_sequences_in_place_of_inputs(backend, refused):
+    refused(
+        ValueError,
+        "A list is a nest, whose arrays go side by side. If these are sequences, one for each "
+        "sample, pass what `pad_sequences` makes of them, or, if they are equally long, `stack`.",
+        inputs=[zeros(backend, TIME, FEATURES), zeros(backend, 2, FEATURES)],
+    )
+
+
+def test_nested_lists_in_place_of_inputs(refused):
+    refused(
+        TypeError,
+        "`inputs[0][0][0]` is of type float; expected an array. Make one of numbers and nested "
+        "lists first, by `asarray`.",
+        inputs=[[[1.0], [2.0]]],
     )
 
 
@@ -1377,7 +1418,9 @@ def failing(call: int, error: Exception) -> Any:
 )
 @pytest.mark.parametrize("call", [0, 1])
 @MASKED
-def test_the_steps_own_exception_comes_through_with_a_note(refused_in_python, error, call, masked):
+def test_the_steps_own_exception_comes_through_with_a_note(
+    backend, refused_in_python, error, call, masked
+):
     raised = refused_in_python(
         type(error),
         "own",
@@ -1386,7 +1429,7 @@ def test_the_steps_own_exception_comes_through_with_a_note(refused_in_python, er
         mask=MASK if masked else None,
     )
     assert raised is raises
-    assert notes(raised) == [note(call, 3)]
+    assert notes(raised) == [note(call, 3) + called_with(backend)]
 
 
 @MASKED
@@ -1398,15 +1441,15 @@ def test_the_note_where_all_timesteps_are_one(backend, refused, masked):
         step_function=failing(0, OwnError("own")),
         mask=MASK if masked else None,
     )
-    assert notes(raised) == [first_note(backend, 3)]
+    assert notes(raised) == [first_note(backend, 3) + called_with(backend)]
 
 
-def test_the_note_comes_behind_the_exceptions_own(refused_in_python):
+def test_the_note_comes_behind_the_exceptions_own(backend, refused_in_python):
     error = OwnError("own")
     error.add_note("mine")
     raised = refused_in_python(OwnError, "own", calls=1, step_function=failing(0, error))
     assert raised.__notes__[0] == "mine"
-    assert notes(raised) == [note(0, 3)]
+    assert notes(raised) == [note(0, 3) + called_with(backend)]
 
 
 def test_the_note_deep_in_a_long_sequence(backend, refused_in_python):
@@ -1417,7 +1460,7 @@ def test_the_note_deep_in_a_long_sequence(backend, refused_in_python):
         step_function=failing(LATE, OwnError("own")),
         inputs=timesteps(backend, LONG),
     )
-    assert notes(raised) == [note(70, 100)]
+    assert notes(raised) == [note(70, 100) + called_with(backend)]
 
 
 def test_the_note_going_backwards(backend, refused_in_python):
@@ -1429,7 +1472,7 @@ def test_the_note_going_backwards(backend, refused_in_python):
         inputs=timesteps(backend, LONG),
         go_backwards=True,
     )
-    assert notes(raised) == [note(29, 100, backwards=True)]
+    assert notes(raised) == [note(29, 100, backwards=True) + called_with(backend)]
 
 
 def test_the_note_counts_masked_timesteps(backend, refused_in_python):
@@ -1444,10 +1487,10 @@ def test_the_note_counts_masked_timesteps(backend, refused_in_python):
         inputs=timesteps(backend, LONG),
         mask=mask,
     )
-    assert notes(raised) == [note(70, 100)]
+    assert notes(raised) == [note(70, 100) + called_with(backend)]
 
 
-def test_the_note_counts_masked_timesteps_going_backwards(refused_in_python):
+def test_the_note_counts_masked_timesteps_going_backwards(backend, refused_in_python):
     raised = refused_in_python(
         OwnError,
         "own",
@@ -1456,10 +1499,10 @@ def test_the_note_counts_masked_timesteps_going_backwards(refused_in_python):
         mask=np.asarray([[True, False, False], [True, True, False]]),
         go_backwards=True,
     )
-    assert notes(raised) == [note(1, 3, backwards=True)]
+    assert notes(raised) == [note(1, 3, backwards=True) + called_with(backend)]
 
 
-def test_the_note_under_an_input_length(refused_in_python):
+def test_the_note_under_an_input_length(backend, refused_in_python):
     raised = refused_in_python(
         OwnError,
         "own",
@@ -1468,7 +1511,7 @@ def test_the_note_under_an_input_length(refused_in_python):
         input_length=2,
         go_backwards=True,
     )
-    assert notes(raised) == [note(0, 2, backwards=True)]
+    assert notes(raised) == [note(0, 2, backwards=True) + called_with(backend)]
 
 
 def test_the_note_time_major(backend, refused_in_python):
@@ -1480,7 +1523,7 @@ def test_the_note_time_major(backend, refused_in_python):
         inputs=zeros(backend, 5, SAMPLES, FEATURES),
         time_major=True,
     )
-    assert notes(raised) == [note(1, 5)]
+    assert notes(raised) == [note(1, 5) + called_with(backend)]
 
 
 def test_the_note_is_on_what_is_wrong_with_a_returned_pair(backend, refused_in_python):

@@ -11,6 +11,7 @@ from backends import Backend
 jax = pytest.importorskip("jax", reason="these tests are about programs that JAX compiles")
 jnp = pytest.importorskip("jax.numpy")
 ml_dtypes = pytest.importorskip("ml_dtypes")
+_exchange = pytest.importorskip("arrayrnn.compiled._exchange")
 
 LARGE = 1 << 13  # elements of 8 bytes, whose memory is shared
 
@@ -179,7 +180,6 @@ def test_wide_integers_keep_all_their_bits():
 
 REFUSED = {
     "object": np.ones((2, 3, 1), object),
-    "float64": np.ma.masked_array(np.ones((2, 3, 1))),
     "<U4": np.full((2, 3, 1), "text"),
     "datetime64[s]": np.zeros((2, 3, 1), "datetime64[s]"),
     np.dtype(np.longdouble).name: np.ones((2, 3, 1), np.longdouble),
@@ -203,6 +203,12 @@ def test_what_jax_cannot_take_is_named(name):
             compiled.rnn(accumulating, inputs, states, constants=constants)
     with pytest.raises(TypeError, match=re.escape("`init['h']`")):
         compiled.scan(lambda c, x: (c, x), {"h": bad[0, 0]}, x)
+
+
+def test_a_masked_array_among_constants_would_lose_its_mask():
+    x, bad = np.ones((2, 3, 1)), np.ma.masked_array(np.ones((2, 3, 1)))
+    with pytest.raises(TypeError, match=r"^`constants\[0\]` is .*: its mask would be lost"):
+        compiled.rnn(accumulating, x, [x[:, 0]], constants=[bad])
 
 
 @pytest.mark.parametrize("library", ["array_api_strict", "dask.array"])
@@ -297,3 +303,37 @@ def test_it_is_part_of_the_program_around_it(name):
     )
     for case in cases:
         np.testing.assert_allclose(case(run(compiled.rnn)), case(run(rnn)), rtol=1e-6, atol=1e-6)
+
+
+# ---------------------------------------------------------------------------------- without axes
+
+
+class OfAnotherLibrary:
+    """An array that its library hands over as CuPy does."""
+
+    def __init__(self, array):
+        self.array = array
+        self.shape = array.shape
+
+    def __array_namespace__(self, api_version=None):
+        return OfAnotherLibrary
+
+    @staticmethod
+    def ascontiguousarray(array):
+        return OfAnotherLibrary(np.atleast_1d(array.array))
+
+    @staticmethod
+    def reshape(array, shape):
+        return OfAnotherLibrary(array.array.reshape(shape))
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_arrays_of_any_shape_keep_it_where_being_contiguous_means_having_an_axis(shape):
+    array = np.ones(shape, dtype="float32")
+    assert _exchange.to_jax(OfAnotherLibrary(array)).shape == shape

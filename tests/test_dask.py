@@ -10,6 +10,7 @@ import optree
 import pytest
 
 from arrayrnn import rnn, scan
+from oracle import together
 
 dask = pytest.importorskip("dask", reason="these tests are about Dask")
 da = pytest.importorskip("dask.array")
@@ -292,6 +293,22 @@ def test_a_step_that_mixes_samples_sees_all_of_them():
     assert_equal(rnn(centred, inputs(), [zeros()]), expected)
 
 
+@pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
+def test_masked_or_not_in_every_block(go_backwards):
+    def centred(x_t, states):
+        (h,) = states
+        h = 0.5 * (h + x_t) - (h + x_t).mean(axis=0)
+        return 2 * h, [h]
+
+    x, h = normal(6, 10, 3), normal(6, 3)
+    for mask in (MASK, ~MASK, np.arange(10) < np.asarray(LENGTHS)[:, None]):
+        expected = together(centred, x, [h], mask, go_backwards=go_backwards)
+        for chunks in [(6, 10, 3), (2, 5, 3), (1, 1, 1)]:
+            lazy = da.from_array(x, chunks=chunks)
+            states = [da.from_array(h, chunks=2)]
+            assert_equal(rnn(centred, lazy, states, go_backwards, mask), expected)
+
+
 def test_outputs_without_a_samples_axis():
     def total(x_t, states):
         return x_t.sum(axis=0), states
@@ -300,7 +317,7 @@ def test_outputs_without_a_samples_axis():
     assert_equal(rnn(total, inputs(), [zeros()]), expected)
 
 
-# ---------------------------------------------------------------------------------- the donor
+# ---------------------------------------------------------------------------------- padding
 
 
 @pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
@@ -314,27 +331,39 @@ def test_padding_never_reaches_the_step_in_any_block(padding, go_backwards):
         return h, [h]
 
     x = np.where(MASK[..., None], np.abs(normal(6, 10, 3)) + 0.1, padding)
-    for samplewise in (False, True):
-        lazy = da.from_array(x, chunks=(2, 2, 3))
-        found = rnn(logarithmic, lazy, [zeros()], go_backwards, MASK, samplewise=samplewise)
-        expected = rnn(logarithmic, x, [np.zeros((6, 3))], go_backwards, MASK)
-        assert_equal(found, expected)
+    lazy = da.from_array(x, chunks=(2, 2, 3))
+    found = rnn(logarithmic, lazy, [zeros()], go_backwards, MASK, samplewise=True)
+    expected = rnn(logarithmic, x, [np.zeros((6, 3))], go_backwards, MASK, samplewise=True)
+    assert_equal(found, expected)
 
 
-def test_the_donor_of_the_first_unmasked_block_serves_the_later_ones():
-    seen = []
+def test_each_block_of_time_and_samples_has_a_donor_of_its_own():
+    given = {}
 
     def step(x_t, states):
-        seen.append(x_t[:, 0].tolist())
+        chunk = int(x_t[0, 0]) // 200  # of samples
+        given.setdefault(chunk, []).append((x_t[:, 0].tolist(), states[0][:, 0].tolist()))
         return x_t, [states[0] + 1]
 
-    x = np.arange(8.0).reshape(2, 4, 1)
-    mask = np.asarray([[0, 0, 1, 1], [0, 1, 0, 0]])
-    lazy = da.from_array(x, chunks=(2, 1, 1))
-    result = rnn(step, lazy, [da.zeros((2, 1))], mask=da.from_array(mask, chunks=1))
-    seen.clear()
+    # Sample and timestep; states tell the sample and how often it ran.
+    x = (100.0 * np.arange(4)[:, None] + np.arange(6))[..., None]
+    mask = [[1, 1, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 0]]
+    states = da.from_array(np.arange(0.0, 40, 10)[:, None], chunks=2)
+    result = rnn(step, da.from_array(x, chunks=(2, 3, 1)), [states], mask=mask, samplewise=True)
+    given.clear()
     computed(result[0])
-    assert seen == [[5.0, 5.0], [2.0, 5.0], [3.0, 5.0]]  # and nothing for the first block
+    assert given == {
+        0: [
+            ([0.0, 100.0], [0.0, 10.0]),
+            ([1.0, 0.0], [1.0, 0.0]),
+            ([103.0, 103.0], [11.0, 11.0]),
+        ],
+        1: [
+            ([203.0, 203.0], [20.0, 20.0]),
+            ([204.0, 304.0], [21.0, 30.0]),
+            ([205.0, 203.0], [22.0, 20.0]),
+        ],
+    }
 
 
 # ---------------------------------------------------------------------------------- errors

@@ -36,6 +36,12 @@ RECIPES = {
     "doubled": lambda own: ((own["x"], [own["h"]]), {"input_length": [2, 4]}),
     "decoder": lambda own: (((own["targets"], own["given"]), [own["h"]]), {}),
     "total": lambda own: (((own["x"], own["starts"]), [own["h"]]), {}),
+    "attend": lambda own: (
+        (own["x"], [own["h"], own["memory"], own["there"]]),
+        {"input_length": [4, 0], "samplewise": True},
+    ),
+    "dropping": lambda own: ((own["x"], [own["h"], own["dropout"]]), {"input_length": [4, 2]}),
+    "summed": lambda own: ((own["x"], [own["h"]]), {}),
     "halve": lambda own: ((own["x"], [own["h"]]), {}),
 }
 

@@ -118,3 +118,29 @@ def test_a_nested_list_becomes_an_array_of_the_host():
     found = _host.to_numpy([[1, 0], [0, 1]])
     assert isinstance(found, np.ndarray)
     assert found.tolist() == [[1, 0], [0, 1]]
+
+
+class WithoutAxes:
+    """An integer of a library whose arrays do not stand for one in Python, as those of CuPy."""
+
+    ndim, shape, dtype = 0, (), np.dtype("int64")
+
+    def __array_namespace__(self, api_version=None):
+        return np
+
+    def __dlpack__(self, **options):
+        return np.asarray(2).__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return np.asarray(2).__dlpack_device__()
+
+
+def test_an_array_without_axes_is_an_integer_though_python_takes_it_for_none(monkeypatch):
+    monkeypatch.setattr(_host.array_api_compat, "is_numpy_namespace", lambda _: False)
+    assert _host.index(WithoutAxes()) == 2
+
+
+@pytest.mark.parametrize("value", [2.0, np.asarray(2.0), np.asarray([2, 3]), None])
+def test_what_is_no_integer_is_none(value):
+    with pytest.raises(TypeError):
+        _host.index(value)

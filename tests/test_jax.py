@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 
-from arrayrnn import rnn
+from arrayrnn import bidirectional, compiled, pad_sequences, reverse_sequence, rnn, scan
 from backends import Backend, assert_same
 
 jax = pytest.importorskip("jax", reason="these tests are about JAX")
@@ -205,7 +205,13 @@ class Treacherous:
     def padded(self, w, x, h, aux, at_outputs, keep):
         def loss(w, x, h, aux):
             _, outputs, states = rnn(
-                self.step(w), x, [h, aux], self.go_backwards, keep, zero_output_for_mask=True
+                self.step(w),
+                x,
+                [h, aux],
+                self.go_backwards,
+                keep,
+                zero_output_for_mask=True,
+                samplewise=True,
             )
             return jnp.sum(outputs * at_outputs) + jnp.sum(states[0]) + jnp.sum(states[1])
 
@@ -252,6 +258,19 @@ def test_gradients_under_a_known_mask_are_those_of_each_sample_without_its_paddi
     padded = jax.jit(lambda *arrays: treacherous.padded(*arrays, keep))
     for padding in (np.nan, 0.0, 1e300):
         treacherous.check(lambda *arrays: padded(*arrays[:-1]), keep, padding)
+
+
+def test_without_the_promise_the_gradient_of_the_padding_is_there():
+    x = jnp.asarray([[[2.0], [0.0]], [[2.0], [3.0]]])
+
+    def total(w, samplewise):
+        step = lambda x_t, states: ((h := states[0] + w * jnp.log(x_t)), [h])  # noqa: E731
+        options = {"mask": [[1, 0], [1, 1]], "samplewise": samplewise}
+        return rnn(step, x, [jnp.zeros((2, 1))], **options)[0].sum()
+
+    np.testing.assert_allclose(total(0.5, False), 0.5 * np.log(12))
+    assert jnp.isnan(jax.grad(total)(0.5, False))
+    np.testing.assert_allclose(jax.grad(total)(0.5, True), np.log(12))
 
 
 # ---------------------------------------------------------------------------------- dtypes
@@ -725,3 +744,87 @@ def test_an_unknown_number_of_timesteps_cannot_be_unrolled_with_checkpoints_eith
     run = jax.jit(lambda x: rnn(decaying, x, [jnp.ones((2, 1))], unroll=True, checkpoint=2))
     with pytest.raises(ValueError, match=r"timesteps \(time\); `unroll=True` needs"):
         export.export(run)(jax.ShapeDtypeStruct((2, time, 1), "float64"))
+
+
+# ---------------------------------------------------------------------------------- strict modes
+
+STRICT = {
+    "no leaks": jax.checking_leaks,
+    "no promotion of ranks": lambda: jax.numpy_rank_promotion("raise"),
+    "no promotion of dtypes": lambda: jax.numpy_dtype_promotion("strict"),
+    "no NaN": lambda: jax.debug_nans(True),
+    "no infinities": lambda: jax.debug_infs(True),
+}
+LENGTHS = np.asarray([3, 0, 4])
+CALLED_STRICTLY = {
+    "rnn": lambda x, h: rnn(decaying, x, [h]),
+    "mask": lambda x, h: rnn(decaying, x, [h], mask=MASK, go_backwards=True),
+    "traced mask": lambda x, h: rnn(decaying, x, [h], mask=x[..., 0] > 0, samplewise=True),
+    "lengths": lambda x, h: rnn(decaying, x, [h], input_length=jnp.asarray(LENGTHS)),
+    "last output": lambda x, h: rnn(
+        decaying, x, [h], input_length=LENGTHS, return_all_outputs=False, initial_output=h
+    ),
+    "unrolled": lambda x, h: rnn(decaying, x, [h], mask=x[..., 0] > 0, unroll=True),
+    "checkpoints": lambda x, h: rnn(decaying, x, [h], mask=MASK, checkpoint=2),
+    "gradient": lambda x, h: jax.grad(
+        lambda h: rnn(decaying, x, [h], mask=x[..., 0] > 0, samplewise=True)[1].sum()
+    )(h),
+    "scan": lambda x, h: scan(lambda c, v: (c + v, c), h, x.swapaxes(0, 1)),
+    "both directions": lambda x, h: bidirectional(decaying, decaying, x, [h], [h], mask=MASK),
+    "reversed": lambda x, h: reverse_sequence(x, jnp.asarray(LENGTHS)),
+    "reversed, mask": lambda x, h: reverse_sequence(x, mask=x[..., 0] > 0),
+    "padded": lambda x, h: pad_sequences([x[0], x[1, :2]]),
+    "compiled": lambda x, h: compiled.rnn(decaying, x, [h], mask=MASK),
+}
+
+
+@pytest.mark.parametrize("mode", STRICT.values(), ids=STRICT)
+@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
+@pytest.mark.parametrize("call", CALLED_STRICTLY.values(), ids=CALLED_STRICTLY)
+def test_strict_modes_change_nothing(call, jit, mode):
+    x, h = normal(3, 4, 2), normal(3, 2)
+    expected = call(x, h)
+    with mode():
+        found = (jax.jit(call) if jit else call)(x, h)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+# ---------------------------------------------------------------------------------- progress
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize(
+    "what", ["inputs", "states", "mask", "constants", "initial", "closed over"]
+)
+def test_progress_is_not_called_whatever_is_traced(what, unroll):
+    reports = []
+
+    def run(traced):
+        given = {
+            "inputs": normal(3, 4, 2),
+            "states": normal(3, 2),
+            "mask": jnp.asarray(MASK),
+            "constants": normal(3, 2),
+            "initial": normal(3, 2),
+            "closed over": normal(3, 2),
+            what: traced,
+        }
+
+        def step(x_t, states):
+            h = states[0] + states[1]
+            return x_t, [h + given["closed over"]]
+
+        return rnn(
+            step,
+            given["inputs"],
+            [given["states"]],
+            mask=given["mask"],
+            constants=[given["constants"]],
+            initial_output=given["initial"],
+            unroll=unroll,
+            progress=lambda *report: reports.append(report),
+        )[0]
+
+    jax.jit(run)({"inputs": normal(3, 4, 2), "mask": jnp.asarray(MASK)}.get(what, normal(3, 2)))
+    assert reports == []

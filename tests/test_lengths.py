@@ -1,5 +1,7 @@
 """`input_length` as one length for each sample."""
 
+from collections import deque
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,19 @@ def test_lengths_need_no_state(backend):
 def test_a_mask_wins_over_lengths(backend, lengths, go_backwards):
     mask = np.array([[0, 1, 1, 0, 1], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 1]], bool)
     assert_masks(backend, lengths, keep=mask, mask=mask, go_backwards=go_backwards)
+
+
+@pytest.mark.parametrize("lengths", [range(1, 4), deque([1, 2, 3]), (1, 2, 3)], ids=repr)
+def test_any_sequence_of_ints_will_do(backend, lengths):
+    x, h = draw(backend, 3, 4, 1), draw(backend, 3, 1)
+    expected = recurrence(halving, x, [h], np.arange(4) < np.asarray([[1], [2], [3]]))
+    inputs, states = backend.arrays((x, [h]))
+    assert_same(backend, rnn(halving, inputs, states, input_length=lengths), expected, exact=True)
+
+
+@pytest.mark.parametrize("lengths", [[], (), range(0)], ids=repr)
+def test_no_samples_have_no_lengths(backend, lengths):
+    x, h = np.zeros((0, 5, 3), backend.float), np.zeros((0, 3), backend.float)
+    inputs, states = backend.arrays((x, [h]))
+    found = rnn(halving, inputs, states, input_length=lengths)
+    assert_same(backend, found, (h, x, [h]))

@@ -14,7 +14,9 @@ LIBRARIES = {"cupy", "dask", "dpnp", "jax", "ndonnx", "numpy", "spox", "tensorfl
 # The files that are about libraries, and those of what is built on one.
 NAMING = {
     *(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.glob("compiled/_[!_]*.py")),
+    "_foreign.py",
     "_host.py",
+    "_memory.py",
     "_onnx.py",
     "_operations.py",
     "_packing.py",

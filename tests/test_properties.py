@@ -1,4 +1,7 @@
-"""Whatever the nests, ranks, dtypes, masks and options: each sample comes out as if run alone."""
+"""Whatever the nests, ranks, dtypes, masks and options: each sample comes out as if run alone.
+
+With `samplewise=True`, even where padding is garbage.
+"""
 
 import dataclasses
 import math
@@ -162,11 +165,14 @@ class Step:
     states: int
     passes_last_state: bool  # on, as the very object
     lists: bool
+    mixes: bool = False  # samples
 
     def __call__(self, x_t: Any, states: tuple[Any, ...]) -> tuple[Any, Any]:
         states, constants = states[: self.states], states[self.states :]
         xp = array_api_compat.array_namespace(optree.tree_leaves(x_t)[0])
         total = _digits(xp, (x_t, states, [c for c in constants if c is not ANYTHING]))
+        if self.mixes:
+            total = (total + xp.sum(total, axis=0, keepdims=True, dtype=total.dtype)) % 7
         new = optree.tree_map(lambda old: _next(xp, old, total), states)
         if self.passes_last_state:
             new = (*new[:-1], states[-1])
@@ -211,7 +217,10 @@ def _shown(xp: Any, leaf: Leaf, total: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A call of `rnn` with NumPy arrays, batch-major; garbage wherever a sample is masked."""
+    """A call of `rnn` with NumPy arrays, batch-major.
+
+    With `samplewise=True` there is garbage wherever a sample is masked.
+    """
 
     step: Any
     inputs: Any
@@ -286,9 +295,10 @@ class Call:
         seen[:, : self.kept.shape[1]] = self.kept
 
         def spoilt(x: np.ndarray) -> np.ndarray:
-            garbage = np.asarray(self.garbage[x.dtype.kind != "f"])
-            with np.errstate(over="ignore"):
-                x = np.where(_align(seen, x), x, garbage.astype(x.dtype))
+            if self.options["samplewise"]:
+                garbage = np.asarray(self.garbage[x.dtype.kind != "f"])
+                with np.errstate(over="ignore"):
+                    x = np.where(_align(seen, x), x, garbage.astype(x.dtype))
             return x.swapaxes(0, 1) if self.options["time_major"] else x
 
         mask = self.options["mask"]

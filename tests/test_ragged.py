@@ -210,6 +210,9 @@ def test_unpadding_gives_back_what_was_padded(backend):
 # ---------------------------------------------------------------------------------- errors
 
 
+NUMBERS = " Make one of numbers and nested lists first, by `asarray`."
+
+
 def zeros(*shape, dtype="float64"):
     return np.zeros(shape or (4, 5), dtype)
 
@@ -237,11 +240,15 @@ ERRORS = [
         "`sequences[0]` is an empty nest; expected at least one array.",
         pad([{}]),
     ),
-    (TypeError, "`sequences[0]` is of type int; expected an array.", pad([1])),
-    (TypeError, "`sequences[1]` is of type float; expected an array.", pad([zeros(2), 1.0])),
+    (TypeError, "`sequences[0]` is of type int; expected an array." + NUMBERS, pad([1])),
     (
         TypeError,
-        "`sequences[1]['a']` is of type float; expected an array.",
+        "`sequences[1]` is of type float; expected an array." + NUMBERS,
+        pad([zeros(2), 1.0]),
+    ),
+    (
+        TypeError,
+        "`sequences[1]['a']` is of type float; expected an array." + NUMBERS,
         pad([{"a": zeros(2)}, {"a": 1.0}]),
     ),
     (
@@ -315,7 +322,7 @@ ERRORS = [
         "`lengths` is an array of shape (4,) and dtype float64; expected an integer dtype.",
         unpad(zeros(), [1.0, 2.0, 3.0, 4.0]),
     ),
-    (TypeError, "`lengths` is of type int; expected an array.", unpad(zeros(), 3)),
+    (TypeError, "`lengths` is of type int; expected an array." + NUMBERS, unpad(zeros(), 3)),
 ]
 
 

@@ -234,7 +234,14 @@ def zeros(*shape):
     ("error", "message", "call"),
     [
         (TypeError, "`x` is None; expected an array.", lambda f: f(None)),
-        (TypeError, "`x[0]` is of type int; expected an array.", lambda f: f([1, 2])),
+        (
+            TypeError,
+            (
+                "`x[0]` is of type int; expected an array. Make one of numbers and nested lists "
+                "first, by `asarray`."
+            ),
+            lambda f: f([1, 2]),
+        ),
         (ValueError, "`x` is an empty nest; expected at least one array.", lambda f: f([])),
         (
             ValueError,

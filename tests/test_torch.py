@@ -161,11 +161,25 @@ def test_gradients_are_those_of_each_sample_without_its_padding(
         return loss + (states[0] * at_states[s]).sum() + states[1].sum()
 
     expected = torch.autograd.grad(sum(alone(s) for s in range(samples)), (w, x, h, aux))
-    _, outputs, states = rnn(step, padded, [h, aux], go_backwards, keep, zero_output_for_mask=True)
+    options = {"zero_output_for_mask": True, "samplewise": True}
+    _, outputs, states = rnn(step, padded, [h, aux], go_backwards, keep, **options)
     loss = (outputs * at_outputs).sum() + (states[0] * at_states).sum() + states[1].sum()
     found = torch.autograd.grad(loss, (w, padded, h, aux))
     torch.testing.assert_close(found, expected)
     assert not found[1][~keep].any()
+
+
+@pytest.mark.parametrize(
+    ("samplewise", "expected"), [(False, np.nan), (True, np.log(12))], ids=["mixing", "samplewise"]
+)
+def test_without_the_promise_the_gradient_of_the_padding_is_there(tensor, samplewise, expected):
+    x, w = tensor([[[2.0], [0.0]], [[2.0], [3.0]]]), tensor(0.5, requires_grad=True)
+    step = lambda x_t, states: ((h := states[0] + w * torch.log(x_t)), [h])  # noqa: E731
+    options = {"mask": [[1, 0], [1, 1]], "samplewise": samplewise}
+    last = rnn(step, x, [tensor([[0.0], [0.0]])], **options)[0]
+    np.testing.assert_allclose(last.detach().cpu(), [[0.5 * np.log(2)], [0.5 * np.log(6)]])
+    (found,) = torch.autograd.grad(last.sum(), w)
+    np.testing.assert_allclose(found.cpu(), expected)
 
 
 def test_the_gradient_of_a_masked_timesteps_output_goes_to_the_last_unmasked_one(tensor):
@@ -551,3 +565,95 @@ def test_a_mask_keeps_short_floats(randn, dtype):
 
 def torch_to_numpy(array):
     return array.detach().cpu().numpy()
+
+
+# ---------------------------------------------------------------------------------- open sizes
+
+
+def of_open_samples(kind, *, samplewise):
+    """Return a function of ``(x, mask, lengths)``, for any number of samples."""
+
+    def run(x, mask, lengths):
+        masking = {"mask": {"mask": mask}, "lengths": {"input_length": lengths}}.get(kind, {})
+        h = x[:, 0] * 0.0
+        last, outputs, states = rnn(decaying, x, [h], unroll=True, samplewise=samplewise, **masking)
+        return last, outputs, *states
+
+    return run
+
+
+def some_samples(samples):
+    drawn = torch.Generator().manual_seed(samples)
+    x = torch.randn(samples, 5, 3, generator=drawn)
+    mask = torch.rand(samples, 5, generator=drawn) < 0.6
+    return x, mask, torch.randint(0, 6, (samples,), generator=drawn)
+
+
+open_samples = pytest.mark.parametrize("samplewise", [False, True])
+each_kind = pytest.mark.parametrize("kind", ["unmasked", "mask", "lengths"])
+
+
+@quiet_about_caches
+@each_kind
+@open_samples
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_exported_model_takes_any_number_of_samples(kind, samplewise, strict):
+    class Model(torch.nn.Module):
+        def forward(self, *arguments):
+            return run(*arguments)
+
+    run, samples = (
+        of_open_samples(kind, samplewise=samplewise),
+        torch.export.Dim("samples", max=4096),
+    )
+    exported = torch.export.export(
+        Model(), some_samples(4), dynamic_shapes={"arguments": ({0: samples},) * 3}, strict=strict
+    ).module()
+    for count in (2, 3, 500):
+        torch.testing.assert_close(exported(*some_samples(count)), run(*some_samples(count)))
+
+
+@quiet_about_caches
+@each_kind
+@open_samples
+def test_one_dynamic_graph_serves_any_number_of_samples(kind, samplewise):
+    run, counter = of_open_samples(kind, samplewise=samplewise), counting.CompileCounter()
+    dynamo.reset()
+    dynamic = torch.compile(run, backend=counter, dynamic=True, fullgraph=True)
+    for count in (2, 3, 500):
+        torch.testing.assert_close(dynamic(*some_samples(count)), run(*some_samples(count)))
+    assert counter.frame_count == 1
+
+
+@quiet_about_caches
+def test_a_step_that_writes_gives_the_same_in_a_graph():
+    def writing(x_t, states):
+        (h,) = states
+        h.mul_(0.5).add_(x_t)
+        return h, [h]
+
+    def run(step):
+        return lambda x, h: rnn(step, x, [h], unroll=True)
+
+    x, h = torch.randn(3, 5, 2), torch.randn(3, 2)
+    expected = run(lambda x_t, states: (0.5 * states[0] + x_t,) * 1 + ([0.5 * states[0] + x_t],))
+    before = h.clone()
+    dynamo.reset()
+    found = torch.compile(run(writing), backend="aot_eager", fullgraph=True)(x, h)
+    torch.testing.assert_close(found, expected(x, h))
+    torch.testing.assert_close(h, before)
+
+
+@quiet_about_script
+@quiet_about_shapes
+def test_progress_is_not_called_while_anything_traces():
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    reports = []
+
+    def run(x):
+        return rnn(decaying, x, [x[:, 0]], progress=lambda *report: reports.append(report))[0]
+
+    make_fx(run)(torch.ones(2, 3, 1))
+    torch.jit.trace(run, torch.ones(2, 3, 1), check_trace=False)
+    assert reports == []

@@ -68,7 +68,7 @@ assert_type(bidirectional(decay, decay, x, h, h, merge=None)[1], tuple[Floats, F
 bidirectional(decay, decay, x, h, h, initial_output=(h, None), mask=[[1, 1, 1, 1, 0]] * 2)
 
 # A stream knows the types of its step.
-stream = Stream(kalman, [Filtered(h, h)], zero_output_for_mask=True)
+stream = Stream(kalman, [Filtered(h, h)], zero_output_for_mask=True, samplewise=True)
 assert_type(stream(Inputs(x, x), input_length=[5, 2]), tuple[Filtered, Filtered, list[Any]])
 stream.carry = stream.carry
 stream.reset([1])

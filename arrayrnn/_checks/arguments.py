@@ -6,8 +6,17 @@ from typing import Any
 import array_api_compat
 
 from arrayrnn._axes import agree, is_fixed, is_open
-from arrayrnn._checks.wording import Caller, describe, fail_library, fail_no_array, library
+from arrayrnn._checks.wording import (
+    Caller,
+    describe,
+    dtype_name,
+    fail_library,
+    fail_no_array,
+    library,
+)
+from arrayrnn._foreign import refusal
 from arrayrnn._host import index
+from arrayrnn._operations import device_of
 from arrayrnn._tree import Paths
 from arrayrnn._typing import Array, Namespace
 
@@ -19,6 +28,27 @@ def step_function(value: Any, caller: Caller) -> None:
             f"`{name}` is {describe(value)}; expected a callable "
             f"`{name}({caller.takes}) -> {caller.returns}`."
         )
+
+
+def switch(value: Any, name: str) -> bool:
+    """Check an argument that is True or False, and return it."""
+    if isinstance(value, bool) or _is_bool_of_numpy(value):
+        return bool(value)
+    came = repr(value) if isinstance(value, int | float | str) else describe(value)
+    hint = ""
+    if name == "go_backwards" and (is_listed(value) or array_api_compat.is_array_api_obj(value)):
+        hint = " A mask is passed as `mask=`, lengths as `input_length=`."
+    raise TypeError(f"`{name}` is {came}; expected True or False.{hint}")
+
+
+def _is_bool_of_numpy(value: Any) -> bool:
+    is_number = array_api_compat.is_numpy_array(value) and value.ndim == 0
+    return is_number and dtype_name(value.dtype) == "bool"
+
+
+def is_listed(value: Any) -> bool:
+    """Tell whether values come in a list, or in something that is as good as one."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def inputs(
@@ -48,13 +78,12 @@ def over_time(
     if not leaves:
         raise ValueError(f"`{name}` is an empty nest; expected at least one array.")
     axes = "(time, samples, ...)" if time_major else "(samples, time, ...)"
-    hint = " Give one number per timestep a last axis of length 1." if least_rank == 3 else ""
     for k, leaf in enumerate(leaves):
         is_array(leaf, paths, k)
         if leaf.ndim < least_rank:
             raise ValueError(
                 f"`{paths[k]}` is {describe(leaf)}; expected {axes}, at least {least_rank} "
-                f"dimensions.{hint}"
+                f"dimensions.{_missing_axis(value, leaf, time_major) if least_rank == 3 else ''}"
             )
         if not agree(leaf.shape[:2], leaves[0].shape[:2]):
             raise ValueError(
@@ -63,6 +92,23 @@ def over_time(
             )
     first, second = (known([leaf.shape[axis] for leaf in leaves]) for axis in (0, 1))
     return (second, first) if time_major else (first, second)
+
+
+def _missing_axis(value: Any, leaf: Array, time_major: bool) -> str:
+    """Say how an array of fewer than three dimensions, or a list of such, may have been meant."""
+    if isinstance(value, list | tuple):
+        return (
+            " A list is a nest, whose arrays go side by side. If these are sequences, one for each "
+            "sample, pass what `pad_sequences` makes of them, or, if they are equally long, "
+            "`stack`."
+        )
+    if leaf.ndim < 2:
+        return " For one number at each timestep of one sample: `x[None, :, None]`."
+    samples = "x[:, None]" if time_major else "x[None]"
+    return (
+        f" If it is one sample, (time, features): `{samples}`. If it is one number for each sample "
+        "and timestep: `x[..., None]`."
+    )
 
 
 def xs(leaves: Sequence[Any], paths: Paths, length: Any) -> Any:
@@ -115,9 +161,11 @@ def known_time(time: Any, caller: Caller, *, unroll: Any) -> None:
         )
 
 
-def unroll(value: Any) -> None:
-    if not isinstance(value, bool):
-        _positive(value, "unroll", "a bool or an integer of at least 1")
+def unroll(value: Any) -> bool | int:
+    """Check whether, or by how many timesteps, to unroll, and return it."""
+    if isinstance(value, bool) or _is_bool_of_numpy(value):
+        return bool(value)
+    return _positive(value, "unroll", "a bool or an integer of at least 1")
 
 
 def checkpoint(value: Any) -> int | None:
@@ -160,7 +208,7 @@ def constants(value: Any) -> tuple[Any, ...]:
 
 
 def is_array(leaf: Any, paths: Paths, k: int) -> None:
-    if not array_api_compat.is_array_api_obj(leaf):
+    if not array_api_compat.is_array_api_obj(leaf) or refusal(leaf) is not None:
         fail_no_array(leaf, paths[k])
 
 
@@ -169,19 +217,19 @@ def placed_alike(
 ) -> None:
     """Check that all leaves are arrays of the library and on the device of the first argument."""
     model, its_paths, at = first
-    expected = array_api_compat.device(model)
+    expected = device_of(model)
     for k, leaf in enumerate(leaves):
+        is_array(leaf, paths, k)
         if type(leaf) is not type(model):  # asking each for its namespace takes a while
-            is_array(leaf, paths, k)
             own_xp = array_api_compat.array_namespace(leaf)
             if own_xp is not xp:
                 fail_library(paths[k], own_xp, xp, its_paths[at])
-        device = array_api_compat.device(leaf)
-        if device != expected and (refusal := _refusal_to_mix(xp, leaf, model)) is not None:
+        device = device_of(leaf)
+        if device != expected and (refused := _refusal_to_mix(xp, leaf, model)) is not None:
             raise ValueError(
                 f"`{paths[k]}` is on device {device}, `{its_paths[at]}` on {expected}, and "
                 f"{library(xp)} does not compute across them. Move one of them."
-            ) from refusal
+            ) from refused
 
 
 def _refusal_to_mix(xp: Namespace, *arrays: Any) -> Exception | None:

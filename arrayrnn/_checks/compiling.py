@@ -18,7 +18,7 @@ def fail_missing(least: str, error: Exception | None) -> NoReturn:
 def fail_unserved(xp: Namespace, caller: Caller) -> NoReturn:
     raise TypeError(
         f"`{caller.inputs}` is of {library(xp)}; `arrayrnn.compiled` takes arrays of NumPy, CuPy, "
-        f"PyTorch and JAX. Call `arrayrnn.{caller.name}`."
+        f"PyTorch and JAX. Call `arrayrnn.{caller.eager}`."
     )
 
 
@@ -26,7 +26,7 @@ def fail_refused(path: str, array: Any, error: Exception, caller: Caller) -> NoR
     """Say why an array cannot be handed to JAX; `error` is what came of trying."""
     raise TypeError(
         f"`{path}` is {describe(array)}, which JAX cannot take: {str(error).rstrip('.')}. Convert "
-        f"it, or call `arrayrnn.{caller.name}`, which runs the step as it is."
+        f"it, or call `arrayrnn.{caller.eager}`, which runs the step as it is."
     ) from error
 
 

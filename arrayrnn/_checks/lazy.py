@@ -1,14 +1,18 @@
 """What is wrong with a recurrence that runs in blocks, later, and notes on what a step raised."""
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import array_api_compat
-import optree
 
 from arrayrnn._axes import is_open
+from arrayrnn._checks.results import called_with
 from arrayrnn._checks.wording import Caller, describe
+from arrayrnn._tree import tree_leaves
 from arrayrnn._typing import Array
+
+if TYPE_CHECKING:
+    from arrayrnn._problem import Problem
 
 
 def fail_unknown(path: str, caller: Caller) -> NoReturn:
@@ -21,7 +25,7 @@ def fail_unknown(path: str, caller: Caller) -> NoReturn:
 
 def closed_over(result: Any, caller: Caller) -> None:
     """Refuse what a step returns if it is lazy, although nothing that it was given is."""
-    if any(map(array_api_compat.is_dask_array, optree.tree_leaves(result))):
+    if any(map(array_api_compat.is_dask_array, tree_leaves(result))):
         cure = "Pass it in `constants`, from where the step gets it computed"
         if caller.single_state:
             cure = "Pass it in `init`, or close over what it computes to"
@@ -38,10 +42,14 @@ def fail_mixing(leaf: Array, path: str, samples: int | None, caller: Caller) -> 
     )
 
 
-def note_probe(error: Exception, caller: Caller) -> None:
+def note_probe(error: Exception, problem: "Problem", *, is_raised_by_step: bool) -> None:
+    caller = problem.caller
+    called = f" {called_with(problem)}" if is_raised_by_step else ""
     error.add_note(
         f"arrayrnn.{caller.name}: while `{caller.function}` was called on arrays of ones (zeros of "
-        "integers) of the shapes that a block will have, to learn the shape of its output."
+        "integers) of the shapes that a block will have, to learn the shape of its output. If it "
+        "cannot stand such values, `unroll=True` calls it on none, and makes tasks for each of its "
+        f"operations.{called}"
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import array_api_compat
 
 from arrayrnn._axes import agree, is_fixed
+from arrayrnn._checks.arguments import is_listed
 from arrayrnn._checks.wording import Caller, describe, dtype_name
 from arrayrnn._host import index, to_numpy
 from arrayrnn._tree import Nest, Paths
@@ -66,7 +67,7 @@ def states_under_mask(leaves: Sequence[Array], paths: Paths, samples: Any) -> No
 
 def length(value: Any, time: Any, inputs: str = "inputs") -> int | None:
     """Return `input_length` as an integer, or None if there is one for each sample, or none."""
-    if value is None or isinstance(value, list | tuple):
+    if value is None or is_listed(value):
         return None
     if array_api_compat.is_array_api_obj(value) and value.ndim > 0:
         return None

@@ -9,6 +9,7 @@ import array_api_compat
 from arrayrnn._axes import agree, is_fixed, is_open
 from arrayrnn._checks.arguments import is_array
 from arrayrnn._checks.wording import describe, dtype_name
+from arrayrnn._foreign import in_native_order
 from arrayrnn._tree import Nest, NestMismatchError, Paths
 from arrayrnn._typing import Array, Namespace
 
@@ -16,7 +17,7 @@ from arrayrnn._typing import Array, Namespace
 def leaves_like(sequence: Any, nest: Nest, k: int) -> tuple[Any, ...]:
     """Take the `k`-th of the sequences apart, of which the first is of the structure of `nest`."""
     try:
-        return nest.flatten(sequence)
+        return tuple(map(in_native_order, nest.flatten(sequence)))
     except NestMismatchError:
         raise ValueError(
             f"`sequences[{k}]` is of another structure than `sequences[0]`; expected nests of one "

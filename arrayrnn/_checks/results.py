@@ -1,13 +1,23 @@
 """What is wrong with what a step function returned."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import array_api_compat
 
 from arrayrnn._axes import agree, is_open
-from arrayrnn._checks.wording import Caller, describe, dtype_name, library, structure
-from arrayrnn._compilers import add_note
+from arrayrnn._checks.wording import (
+    Caller,
+    came_instead,
+    describe,
+    dtype_name,
+    library,
+    no_array_cure,
+    structure,
+)
+from arrayrnn._compilers import add_note, is_compiling
+from arrayrnn._foreign import refusal
 from arrayrnn._tree import Nest, NestMismatchError, Paths
 from arrayrnn._typing import Array, Namespace
 
@@ -150,12 +160,13 @@ def _leaves(tree: Any, nest: Nest, caller: Caller, name: str, model: str) -> tup
 
 
 def _came(paths: Paths, leaves: Sequence[Any], caller: Caller) -> Callable[[int], str]:
-    return lambda k: f"`{caller.function}` returned `{paths[k]}`, {describe(leaves[k])}"
+    return lambda k: f"`{caller.function}` returned `{paths[k]}`, {came_instead(leaves[k])}"
 
 
 def _same_kind(leaf: Any, xp: Namespace, came: Callable[[int], str], k: int) -> None:
-    if not array_api_compat.is_array_api_obj(leaf):
-        raise TypeError(f"{came(k)}; expected an array.")
+    if not array_api_compat.is_array_api_obj(leaf) or refusal(leaf) is not None:
+        cure = no_array_cure(leaf) if not isinstance(leaf, int | float | complex) else ""
+        raise TypeError(f"{came(k)}; expected an array.{cure}")
     own_xp = array_api_compat.array_namespace(leaf)
     if own_xp is not xp:
         raise TypeError(
@@ -164,12 +175,57 @@ def _same_kind(leaf: Any, xp: Namespace, came: Callable[[int], str], k: int) -> 
         )
 
 
-def note(error: Exception, problem: "Problem", t: int | None) -> None:
+def note(
+    error: Exception, problem: "Problem", t: int | None, *, is_raised_by_step: bool = False
+) -> None:
     """Say on the step's own exception at which timestep it came; None if all are traced as one."""
+    if is_compiling():
+        return
     caller = problem.caller
     if t is None:
         when = f"while tracing `{caller.function}` for all timesteps"
     else:
         direction = ", going backwards" if problem.go_backwards else ""
         when = f"at timestep {t} of {problem.time}, counted from 0{direction}"
-    add_note(error, f"arrayrnn.{caller.name}: {when}.")
+    called = f" {called_with(problem)}" if is_raised_by_step else ""
+    add_note(error, f"arrayrnn.{caller.name}: {when}.{called}")
+
+
+def called_with(problem: "Problem") -> str:
+    """Say what a step is called with, and how it has to be written if it is not."""
+    caller = problem.caller
+    rows = () if problem.rows is None else (problem.rows,)
+    input_t = [Kind((*rows, *x.shape[1 + len(rows) :]), x.dtype) for x in problem.inputs]
+    given = [
+        f"{caller.input_t} {_all_briefly(input_t, problem.input_nest.paths(''))}",
+        f"{caller.states} {_all_briefly(problem.states, problem.state_nest.paths(''))}",
+    ]
+    given = given[::-1] if caller.single_state else given
+    if count := len(problem.constants):
+        given.append(f"constants: {count} value{'s' * (count != 1)}")
+    called = f"`{caller.function}` was called with {'; '.join(given)}."
+    if _takes_others(problem.step_function, caller):
+        called += f" It is called as `{caller.function}({caller.takes})`."
+    return called
+
+
+def _all_briefly(leaves: Sequence[Any], paths: Paths) -> str:
+    """Give shapes and dtypes; places in the nest where they tell anything."""
+    briefly = [f"{tuple(leaf.shape)} {dtype_name(leaf.dtype)}" for leaf in leaves]
+    if len(briefly) > 1:
+        briefly = [f"{paths[k]} {leaf}".lstrip("* ") for k, leaf in enumerate(briefly)]
+    return ", ".join(briefly) or "none"
+
+
+def _takes_others(function: Any, caller: Caller) -> bool:
+    """Tell whether a signature shows other parameters, or the right ones the wrong way round."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # it has none to look at
+        return False
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        return True
+    first = next(iter(signature.parameters), "")
+    return first in caller.not_first

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 import array_api_compat
 
 from arrayrnn import _host
+from arrayrnn._checks.arguments import is_array, is_listed
 from arrayrnn._checks.wording import describe, dtype_name, fail_no_array, library, structure
+from arrayrnn._foreign import in_native_order
+from arrayrnn._operations import device_of
 from arrayrnn._tree import Nest, NestMismatchError, Paths
 from arrayrnn._typing import Array, Namespace
 
@@ -65,9 +68,7 @@ def carry(value: Any) -> None:
         )
 
 
-def like(
-    value: Any, nest: Nest, models: Sequence[Any], name: str, model: str
-) -> tuple[Any, ...]:
+def like(value: Any, nest: Nest, models: Sequence[Any], name: str, model: str) -> tuple[Any, ...]:
     """Return the leaves of a part of a carry, compared with others.
 
     Python numbers among the `models` are of no dtype yet.
@@ -101,7 +102,7 @@ def arrays(value: Any, name: str, model: Any) -> tuple[tuple[Array, ...], Nest]:
 
 
 def samples_given(value: Any) -> None:
-    if not isinstance(value, list | tuple) and not array_api_compat.is_array_api_obj(value):
+    if not is_listed(value) and not array_api_compat.is_array_api_obj(value):
         raise TypeError(
             f"`samples` is {describe(value)}; expected a list or an array, of indices or of bools, "
             "such as [0] for the first sample. None means all."
@@ -152,7 +153,7 @@ def to_reset(leaves: Sequence[Any], paths: Paths, count: int | None) -> int:
 
 def _apart(value: Any, nest: Nest, name: str, model: str) -> tuple[tuple[Any, ...], Paths]:
     try:
-        return nest.flatten(value), nest.paths(name)
+        return tuple(map(in_native_order, nest.flatten(value))), nest.paths(name)
     except NestMismatchError:
         raise ValueError(
             f"`{name}` is of the structure {structure(Nest.of(value)[1])}; expected that of "
@@ -161,10 +162,9 @@ def _apart(value: Any, nest: Nest, name: str, model: str) -> tuple[tuple[Any, ..
 
 
 def _same_library(leaf: Any, other: Array, paths: Paths, k: int, model: str) -> None:
+    is_array(leaf, paths, k)
     if type(leaf) is type(other):
         return  # asking each for its namespace takes a while
-    if not array_api_compat.is_array_api_obj(leaf):
-        fail_no_array(leaf, paths[k])
     xp, expected = (array_api_compat.array_namespace(a) for a in (leaf, other))
     if xp is not expected:
         raise TypeError(
@@ -179,8 +179,8 @@ def _same_dtype_and_device(leaf: Array, other: Array, paths: Paths, k: int, mode
             f"`{paths[k]}` is {describe(leaf)}; expected dtype {dtype_name(other.dtype)}, that of "
             f"{model}."
         )
-    device, expected = (array_api_compat.device(a) for a in (leaf, other))
-    if device != expected:
+    device, expected = (device_of(a) for a in (leaf, other))
+    if None not in (device, expected) and device != expected:
         raise ValueError(
             f"`{paths[k]}` is on device {device}; expected {expected}, that of {model}. Move it."
         )

@@ -31,7 +31,7 @@ class Untraceable:
     def __init__(self, place: Place, caller: Caller, jax: Any) -> None:
         self.place, self.node, self.jax = place, place.node, jax
         self.function = self.node.func if isinstance(self.node, ast.Call) else None
-        self.eagerly = f"call `arrayrnn.{caller.name}`, which runs the step as it is"
+        self.eagerly = f"call `arrayrnn.{caller.eager}`, which runs the step as it is"
         self.passed = "in `constants`"
         if caller.single_state:
             self.passed = "in `init`, to be returned as it came, or in `xs`"

@@ -5,7 +5,8 @@ from typing import Any, NoReturn
 
 import array_api_compat
 
-from arrayrnn._tree import Nest, Paths
+from arrayrnn._foreign import refusal
+from arrayrnn._tree import NAMESPACE, Nest, Paths
 from arrayrnn._typing import Namespace
 
 
@@ -16,8 +17,11 @@ class Caller:
     name: str
     function: str
     takes: str
+    not_first: tuple[str, ...]  # names of parameters that the other comes before
     returns: str
     inputs: str
+    input_t: str
+    states: str
     output: str
     any_output: str
     initial_states: str
@@ -29,6 +33,11 @@ class Caller:
     single_state: bool  # the function takes and gives the only state itself, no list of states
     initial_output: str = "initial_output"
 
+    @property
+    def eager(self) -> str:
+        """The function that does the same in Python."""
+        return self.name.removeprefix("compiled.")
+
     def state_paths(self, nest: Nest, name: str) -> Paths:
         """Return for each leaf of the states how one would write it, the states called `name`."""
         return (nest.only_child if self.single_state else nest).paths(name)
@@ -38,6 +47,9 @@ RNN = Caller(
     name="rnn",
     function="step_function",
     takes="input_t, states",
+    not_first=("state", "states", "carry"),
+    input_t="input_t",
+    states="states:",
     returns="(output, new_states)",
     inputs="inputs",
     output="output",
@@ -51,10 +63,14 @@ RNN = Caller(
     single_state=False,
 )
 STREAM = replace(RNN, name="Stream", inputs="chunk")
+COMPILED_RNN = replace(RNN, name="compiled.rnn")
 SCAN = Caller(
     name="scan",
     function="f",
     takes="carry, x",
+    not_first=("x", "x_t", "xs", "input", "inputs"),
+    input_t="x",
+    states="carry",
     returns="(carry, y)",
     inputs="xs",
     output="y",
@@ -67,6 +83,7 @@ SCAN = Caller(
     least_output_rank=0,
     single_state=True,
 )
+COMPILED_SCAN = replace(SCAN, name="compiled.scan")
 # The two directions of `bidirectional`.
 FORWARD = replace(
     RNN,
@@ -103,7 +120,30 @@ def library(xp: Namespace) -> str:
 
 
 def fail_no_array(value: Any, where: str) -> NoReturn:
-    raise TypeError(f"`{where}` is {describe(value)}; expected an array.")
+    raise TypeError(f"`{where}` is {came_instead(value)}; expected an array.{no_array_cure(value)}")
+
+
+def came_instead(value: Any) -> str:
+    """Say what came in place of an array."""
+    found = refusal(value)
+    return describe(value) if found is None else found.partition(". ")[0]
+
+
+def no_array_cure(value: Any) -> str:
+    """Say what to do about what is no array, or more than one."""
+    found = refusal(value)
+    if found is not None:
+        return f" {found.partition('. ')[2]}."
+    if isinstance(value, int | float | complex):
+        return " Make one of numbers and nested lists first, by `asarray`."
+    kind = type(value)
+    if kind.__module__ == "builtins" or not hasattr(value, "__dict__"):
+        return ""
+    return (
+        " If it is a container, register it: `optree.register_pytree_node("
+        f"{kind.__name__}, lambda node: (vars(node).values(), None), lambda _, leaves: "
+        f"{kind.__name__}(*leaves), namespace='{NAMESPACE}')`."
+    )
 
 
 def fail_library(

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from arrayrnn._checks import compiling
+from arrayrnn._checks.wording import COMPILED_RNN, COMPILED_SCAN
 from arrayrnn._compilers import never_compiled
 from arrayrnn._problem import Problem, Result
 from arrayrnn._reading import problem_of_rnn, problem_of_scan
@@ -123,6 +124,7 @@ def rnn(
         samplewise,
         checkpoint,
         progress,
+        caller=COMPILED_RNN,
     )
     result = _run(problem)
     return result.last_output, result.outputs, list(result.states)
@@ -187,7 +189,9 @@ def scan(
     >>> balances
     array([100.  , 205.  , 165.25])
     """
-    result = _run(problem_of_scan(f, init, xs, length, reverse, unroll, checkpoint))
+    result = _run(
+        problem_of_scan(f, init, xs, length, reverse, unroll, checkpoint, caller=COMPILED_SCAN)
+    )
     (carry,) = result.states
     return carry, result.outputs
 

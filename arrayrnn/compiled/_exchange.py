@@ -61,7 +61,8 @@ def to_jax(array: Any) -> Any:
     if array_api_compat.is_torch_array(array):
         return _from_torch(array)
     xp = array_api_compat.array_namespace(array)
-    return jax.dlpack.from_dlpack(xp.ascontiguousarray(array))
+    # `ascontiguousarray` gives an array without axes one.
+    return jax.dlpack.from_dlpack(xp.reshape(xp.ascontiguousarray(array), array.shape))
 
 
 def _from_numpy(array: "np.ndarray[Any, Any]") -> Any:

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import array_api_compat
 import jax
 import numpy as np
-import optree
 from jax.extend.core import ClosedJaxpr
 
 from arrayrnn._checks import compiling, tracing
 from arrayrnn._problem import Problem
 from arrayrnn._step import Body
-from arrayrnn._tree import Nest
+from arrayrnn._tree import Nest, tree_map
 from arrayrnn.compiled._operands import Groups, constants_with
 
 __all__ = ["trace"]
@@ -25,11 +25,11 @@ def trace(problem: Problem, groups: Groups) -> tuple[ClosedJaxpr, Nest]:
     The program takes a timestep of the inputs, then the groups that come between `inputs` and
     `keep`, all in one row, and returns the leaves of the output and of the states.
     """
-    axis, body = problem.time_axis, None
+    axis = problem.time_axis
+    outputs: list[Nest] = []  # not the body, which keeps what is traced
     _, before = Nest.of(problem.initial_output)
 
     def step(x_t: Any, states: Any, constants: Any, initial_output: Any) -> list[Any]:
-        nonlocal body
         body = Body(
             replace(
                 problem,
@@ -41,6 +41,7 @@ def trace(problem: Problem, groups: Groups) -> tuple[ClosedJaxpr, Nest]:
             )
         )
         output, new_states = body.timestep(x_t, None, None, states, ())
+        outputs.append(body.output)
         return [*output, *new_states]
 
     inputs, *others, _ = groups
@@ -51,14 +52,14 @@ def trace(problem: Problem, groups: Groups) -> tuple[ClosedJaxpr, Nest]:
         for x in inputs
     ]
     traced = jax.make_jaxpr(step)(timestep, *others)
-    assert body is not None
-    return traced, body.output
+    return traced, outputs[-1]
 
 
 def _explaining(problem: Problem) -> Callable[[Any, tuple[Any, ...]], Any]:
     """Return the step of `problem` with errors that say what cannot be traced."""
     of_host = array_api_compat.is_numpy_namespace(problem.xp)
 
+    @wraps(problem.step_function)
     def step(x_t: Any, states: tuple[Any, ...]) -> Any:
         try:
             result = problem.step_function(x_t, states)
@@ -67,7 +68,7 @@ def _explaining(problem: Problem) -> Callable[[Any, tuple[Any, ...]], Any]:
             if explained is None:
                 raise
             raise explained from error
-        return optree.tree_map(traceable, result)
+        return tree_map(traceable, result)
 
     def traceable(leaf: Any) -> Any:
         if of_host and isinstance(leaf, np.ndarray | np.generic):

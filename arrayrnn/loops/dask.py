@@ -6,6 +6,7 @@ timesteps behind its own, since these would have to be held meanwhile.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import wraps
 from operator import getitem
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,7 @@ from arrayrnn._chain import Chain
 from arrayrnn._checks import lazy
 from arrayrnn._masking import Mask
 from arrayrnn._problem import Problem, Result
+from arrayrnn._purity import Purity
 from arrayrnn._step import Body
 from arrayrnn._tree import Nest
 from arrayrnn._typing import Array, Namespace
@@ -175,32 +177,34 @@ def _probe(problem: Problem) -> tuple[Nest, Sequence[Array], int | None]:
         leaves, nest = Nest.of(tree)
         return nest.build([like(leaf) for leaf in leaves])
 
+    @wraps(problem.step_function)
     def step(x_t: Any, states: tuple[Any, ...]) -> Any:
         result = problem.step_function(x_t, states)
         lazy.closed_over(result, caller)
         return result
 
-    inputs = [like(x)[0, ...] for x in problem.inputs]
+    inputs = [like(x) for x in problem.inputs]
     states = [like(state) for state in problem.states]
     probe = replace(
         problem,
         xp=xp,
         step_function=step,
+        inputs=inputs,
         states=states,
         constants=all_like(problem.constants),
         mask=None if problem.mask is None else Mask(like(problem.mask.keep), None),
         initial_output=all_like(problem.initial_output),
     )
-    body = Body(probe)
+    body = Body(probe, Purity(xp))  # what stands in for blocks cannot be written to
     try:
         # Of no consequence: what is computed here has no meaning.
         with np.errstate(all="ignore"):
-            x_t, states = problem.input_nest.build(inputs), problem.state_nest.build(states)
-            output, _ = body.whole(x_t, states)
+            x_t = problem.input_nest.build([x[0, ...] for x in inputs])
+            output, _ = body.whole(x_t, problem.state_nest.build(states))
     except Exception as error:
-        lazy.note_probe(error, caller)
+        lazy.note_probe(error, probe, is_raised_by_step=error is not body.refused)
         raise
-    count = inputs[0].shape[0] if not caller.single_state else None
+    count = inputs[0].shape[1] if not caller.single_state else None
     return body.output, body.output.leaves(output), count
 
 

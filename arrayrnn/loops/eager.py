@@ -6,14 +6,17 @@ from dataclasses import replace
 from math import isqrt
 from typing import Any
 
-from arrayrnn._axes import is_open, swap_time_and_samples
+from arrayrnn._axes import swap_time_and_samples
 from arrayrnn._blocks import blocks
 from arrayrnn._checks import results
-from arrayrnn._host import readable
+from arrayrnn._compilers import is_compiling
 from arrayrnn._iteration import iterate
+from arrayrnn._memory import copied
+from arrayrnn._operations import is_spread
 from arrayrnn._packing import Packing
 from arrayrnn._problem import Problem, Result
-from arrayrnn._progress import reporting
+from arrayrnn._progress import Progress
+from arrayrnn._purity import Purity
 from arrayrnn._recomputation import recomputes
 from arrayrnn._step import Body
 from arrayrnn._typing import Array, Namespace
@@ -29,10 +32,16 @@ def loop(problem: Problem) -> Result:
     """Iterate over the timesteps in Python."""
     if problem.checkpoint is not None and not recomputes(problem.xp):
         problem = replace(problem, checkpoint=None)
-    packing = Packing.of(problem)
+    progress = Progress(problem)
+    problem = progress.watching(problem)
+    packing, purity = Packing.of(problem), problem.purity or Purity(problem.xp)
+    if purity.is_pure is None:
+        # Whatever the step does to its states, it does not do to the caller's.
+        own = [copied(problem.xp, state) for state in problem.states]
+        problem = replace(problem, states=own)
     if packing is not None:
-        return packed.loop(problem, packing)
-    body = Body(problem)
+        return packed.loop(problem, packing, purity, progress)
+    body = Body(problem, purity)
     xp, mask, backwards = problem.xp, problem.mask, problem.go_backwards
     donor = problem.find_donor()
     if mask is not None:
@@ -43,10 +52,7 @@ def loop(problem: Problem) -> Result:
     outputs: Any = [] if problem.all_outputs else deque(maxlen=1)
     inputs, nest, size = problem.inputs, problem.input_nest, problem.checkpoint
     parts = blocks(xp, inputs, nest, problem.time, mask, donor, go_backwards=backwards, size=size)
-    progress = problem.progress
-    if progress and not readable(xp, [*inputs, *problem.states][0]):
-        progress = None  # nothing is computed yet
-    with reporting(progress, problem.time, outputs.append) as append:
+    with progress.reporting(outputs.append) as append:
         states = iterate(problem, body, parts, donor, append)
     return _result(problem, body, outputs, states)
 
@@ -60,7 +66,7 @@ def _learn(problem: Problem, body: Body) -> None:
     try:
         body.learn(problem.input_nest.build(x_t), problem.state_nest.build(states))
     except Exception as error:
-        results.note(error, problem, t)
+        results.note(error, problem, t, is_raised_by_step=error is not body.refused)
         raise
 
 
@@ -84,8 +90,11 @@ def _result(problem: Problem, body: Body, outputs: Any, states: tuple[Any, ...])
 def _join(xp: Namespace, timesteps: Sequence[Array], axis: int) -> Array:
     """Stack timesteps along `axis` (0 or 1), without `stack`'s indexing of each of them."""
     shape = timesteps[0].shape
-    if any(is_open(n) or n == 0 for n in shape):
+    # A size of PyTorch's that stands for any length is not compared with a number.
+    if is_compiling() or not all(type(n) is int and n for n in shape):
         return xp.stack(timesteps, axis=axis)
+    if is_spread(timesteps[0]):
+        return _stack(xp, timesteps, axis)
     if not shape:
         timesteps = [xp.reshape(y, (1,)) for y in timesteps]
     along = axis if len(shape) > 1 else 0
@@ -99,3 +108,11 @@ def _join(xp: Namespace, timesteps: Sequence[Array], axis: int) -> Array:
         return xp.reshape(joined, (shape[0], len(timesteps), *shape[1:]))
     joined = xp.reshape(joined, (len(timesteps), *shape))
     return swap_time_and_samples(xp, joined) if axis else joined
+
+
+def _stack(xp: Namespace, timesteps: Sequence[Array], axis: int) -> Array:
+    """Stack timesteps that lie on several devices, which cannot be reshaped."""
+    size = max(isqrt(len(timesteps)), 1)
+    starts = range(0, len(timesteps), size)
+    parts = [xp.stack(timesteps[i : i + size], axis=axis) for i in starts]
+    return xp.concat(parts, axis=axis)

@@ -5,15 +5,15 @@ A scan over concrete arrays would compile at each call, since its body is a new 
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import jax
-import optree
 
-from arrayrnn._axes import is_fixed
+from arrayrnn._axes import align, is_fixed
 from arrayrnn._problem import Problem, Result
 from arrayrnn._step import Body
-from arrayrnn._tree import Nest
+from arrayrnn._tree import Nest, tree_leaves
 from arrayrnn._typing import Array
 from arrayrnn.loops import eager
 from arrayrnn.loops.symbolic import carries_output, result
@@ -41,6 +41,7 @@ def loop(problem: Problem) -> Result:
     if _traced((problem.inputs, states, constants, keep, before)):
         return scan(problem)
 
+    @wraps(problem.step_function)
     def step(x_t: Any, states: tuple[Any, ...]) -> Any:
         returned = problem.step_function(x_t, states)
         if _traced(returned):
@@ -54,7 +55,7 @@ def loop(problem: Problem) -> Result:
 
 
 def _traced(tree: Any) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in optree.tree_leaves(tree))
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in tree_leaves(tree))
 
 
 def over_time(problem: Problem, step: Step, carry: Carry, like: Leaves) -> tuple[Carry, Leaves]:
@@ -140,10 +141,14 @@ def _padded(array: Array, length: Any) -> Array:
 
 def scan(problem: Problem, iterate: Iterate = over_time) -> Result:
     """Run the step, traced once, by a loop of JAX's."""
-    donor, carries = problem.find_donor(), carries_output(problem)
+    xp, donor, carries = problem.xp, problem.find_donor(), carries_output(problem)
     nest, like = _output_like(problem)
     body = Body(replace(problem, output_like=(nest, like)))
     initial = nest.leaves(body.initial)
+    if problem.mask is not None and problem.mask.masks_all:
+        # No timestep is run, so that no gradient depends on one.
+        every = [xp.broadcast_to(y, (problem.time, *y.shape)) for y in initial]
+        return result(problem, nest, problem.states, initial, every, in_input_order=True)
 
     def step(carry: Carry, x: Any) -> tuple[Carry, Leaves]:
         (states, previous), (x_t, keep) = carry, x
@@ -158,12 +163,17 @@ def scan(problem: Problem, iterate: Iterate = over_time) -> Result:
 
 def _output_like(problem: Problem) -> tuple[Nest, Leaves]:
     """Return zeros like the output, after tracing the step once: errors are ours, not scan's."""
-    body = Body(problem)
+    found: list[Nest] = []
 
-    def first(x_t: Leaves, states: Leaves) -> Leaves:
-        output, _ = body.timestep(x_t, None, None, states, ())
-        return [*output]
+    def first(inputs: Leaves, keep: Array | None, states: Leaves) -> Leaves:
+        body = Body(problem)
+        output, _ = body.timestep([x[0] for x in inputs], None, None, states, ())
+        found.append(body.output)
+        if keep is None:
+            return [*output]
+        # What is selected lies on all devices on which either lies.
+        return [problem.xp.where(align(problem.xp, keep[0], y.ndim), y, y) for y in output]
 
-    timestep = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in problem.inputs]
-    like = jax.eval_shape(first, timestep, [*problem.states])
-    return body.output, [problem.xp.zeros(leaf.shape, leaf.dtype) for leaf in like]
+    keep = None if problem.mask is None else problem.mask.keep
+    like = jax.eval_shape(first, [*problem.inputs], keep, [*problem.states])
+    return found[-1], [problem.xp.zeros_like(leaf) for leaf in like]

@@ -14,8 +14,9 @@ from arrayrnn._checks.wording import describe
 from arrayrnn._masking import Mask
 from arrayrnn._onnx import Sizes, integers, settle
 from arrayrnn._problem import Problem, Result
+from arrayrnn._purity import Purity
 from arrayrnn._step import Body
-from arrayrnn._tree import Paths
+from arrayrnn._tree import Paths, tree_leaves
 from arrayrnn.loops.symbolic import carries_output, result
 
 __all__ = ["loop"]
@@ -32,7 +33,8 @@ def loop(problem: Problem) -> Result:
     nest, like = _output_of(problem)
     _plain(like, nest.paths(caller.output), f"`{caller.function}` returned `{{}}`,")
     sizes, state_sizes = [*map(_sizes, like)], [*map(_sizes, problem.states)]
-    body = Body(replace(problem, output_like=(nest, _zeros_like(like, mask))))
+    output_like = nest, _zeros_like(like, mask)
+    body = Body(replace(problem, output_like=output_like), Purity(problem.xp))
     initial = nest.leaves(body.initial)
     carry = _settled(problem.states, state_sizes)
     if carries:
@@ -59,8 +61,7 @@ def loop(problem: Problem) -> Result:
         held = _settled(new_states, state_sizes)
         return [go_on, *held] + shown * (carries + problem.all_outputs)
 
-    constants: list[Any] = optree.tree_leaves(problem.constants)  # type: ignore[arg-type]
-    own = filter(array_api_compat.is_ndonnx_array, constants)
+    own = filter(array_api_compat.is_ndonnx_array, tree_leaves(problem.constants))
     needed = [v for x in own for v in optree.tree_leaves(x.disassemble())]
     needed += inputs if keep is None else [*inputs, keep]
     if donor is not None:
@@ -92,7 +93,7 @@ def _plain(arrays: Sequence[Any], paths: Paths, came: str) -> None:
 
 def _output_of(problem: Problem) -> tuple[Any, Sequence[Any]]:
     """Return the nest and leaves of the output for arguments that stay out of the graph."""
-    body = Body(problem)
+    body = Body(problem, Purity(problem.xp))
     samples = None if problem.mask is None else problem.mask.keep.shape[1]
 
     def argument(array: Any, sizes: Sizes) -> Any:

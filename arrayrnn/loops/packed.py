@@ -5,15 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from array_api_compat import device
-
 from arrayrnn._blocks import blocks
 from arrayrnn._checks import results
 from arrayrnn._iteration import iterate
-from arrayrnn._operations import split
+from arrayrnn._operations import device_of, split
 from arrayrnn._packing import Packing, Stretch
 from arrayrnn._problem import Problem, Result
-from arrayrnn._progress import reporting
+from arrayrnn._progress import Progress
+from arrayrnn._purity import Purity
 from arrayrnn._rows import Rows, rows_at
 from arrayrnn._step import Body
 from arrayrnn._tree import Nest
@@ -22,13 +21,13 @@ from arrayrnn._typing import Array
 __all__ = ["loop"]
 
 
-def loop(problem: Problem, packing: Packing) -> Result:
+def loop(problem: Problem, packing: Packing, purity: Purity, progress: Progress) -> Result:
     """Run at each stretch the samples that are not masked there."""
-    run = _Run(problem, packing)
+    run = _Run(problem, packing, purity)
     order = slice(None, None, -1 if problem.go_backwards else 1)
     sizes = [len(stretch.times) for stretch in packing.stretches][order]
     inputs = [split(problem.xp, x, sizes)[order] for x in problem.inputs]
-    with reporting(problem.progress, problem.time, run.outputs.append) as append:
+    with progress.reporting(run.outputs.append) as append:
         for k, stretch in enumerate(packing.stretches):
             run.stretch(stretch, [parts[k] for parts in inputs], append)
     return run.result()
@@ -47,8 +46,8 @@ class _Run:
     _nest: Nest
     _initial: Sequence[Array] | None = None  # what is shown before the first output
 
-    def __init__(self, problem: Problem, packing: Packing) -> None:
-        self._problem, self._packing = problem, packing
+    def __init__(self, problem: Problem, packing: Packing, purity: Purity) -> None:
+        self._problem, self._packing, self._purity = problem, packing, purity
         self._samples = packing.samples
         self._states = Rows(problem.xp, problem.states, self._samples)
         self._current: Sequence[Array] = ()  # states of the samples that run
@@ -73,10 +72,13 @@ class _Run:
             problem,
             states=self._current,
             mask=None,
+            rows=samples.size,
             initial_output=None,
             output_like=None,
         )
-        body = Body(own)
+        if self._purity.is_pure is not False:
+            self._purity = Purity(problem.xp)  # for other shapes a step may have other buffers
+        body = Body(own, self._purity)
         timesteps = blocks(
             problem.xp,
             inputs,
@@ -114,7 +116,7 @@ class _Run:
             results.first_output(body.output, first, count, xp, caller)
             shapes = [(self._samples.size, *y.shape[1:]) for y in first]
             pairs = zip(shapes, first, strict=True)
-            zeros = [xp.zeros(n, dtype=y.dtype, device=device(y)) for n, y in pairs]
+            zeros = [xp.zeros(n, dtype=y.dtype, device=device_of(y)) for n, y in pairs]
             self._start(body.output, zeros)
         if problem.all_outputs:
             for held, column in zip(self._columns, columns, strict=True):
