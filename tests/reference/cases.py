@@ -32,7 +32,8 @@ class Case:
     """A call of `rnn`.
 
     The state in position `counter` has no samples axis and counts timesteps. A `tied` output is the
-    very object that is the first new state.
+    very object that is the first new state. A step that is `mixing` samples gives each of them
+    something that all share; for some of that the mask is the second of two inputs.
     """
 
     seed: int
@@ -42,6 +43,7 @@ class Case:
     counter: int | None
     output: Any
     tied: bool
+    mixing: str | None
     weights: list[np.ndarray]
     constants: Callable | None
     returns: Callable
@@ -63,7 +65,8 @@ class Case:
         ours = {"samplewise": self.samplewise, "respelled": self.respelled}
         return (
             f"draw({self.seed}): {inputs=}, {states=}, output={self.output}, "
-            f"tied={self.tied}, constants={self.constants}, exact={self.exact}, {options}, {ours}"
+            f"tied={self.tied}, mixing={self.mixing}, constants={self.constants}, "
+            f"exact={self.exact}, {options}, {ours}"
         )
 
     def with_options(self, **options):
@@ -135,6 +138,23 @@ class Case:
         at = self.counter
         return states if at is None else (*states[:at], *states[at + 1 :])
 
+    def shared(self, xp, row, rows):
+        """Give what all samples share of their rows, of which `row` is the whole."""
+        count = 1 if self.exact else row.shape[0]  # sums of whole numbers are exact
+        match self.mixing:
+            case "mean":
+                return xp.sum_rows(row) / count
+            case "maximum":
+                return xp.max_rows(row)
+            case "mean of unmasked":
+                keep = rows[len(optree.tree_leaves(self.inputs)) - 1]
+                return xp.sum_rows(row * keep) / (1 if self.exact else 1 + xp.sum_rows(keep))
+            case "first row":
+                return row[:1, :1]
+            case "mean of states":
+                states = rows[len(optree.tree_leaves(self.inputs)) :]
+                return xp.sum_rows(states[0])[:, :1] / count
+
     def step(self, xp, weights):
         number = len(self.states)
         input_structure = optree.tree_structure(self.inputs)
@@ -159,6 +179,8 @@ class Case:
             leaves = optree.tree_leaves((input_t, self.per_sample(states)))
             rows = [xp.cast(xp.reshape(x, (x.shape[0], -1)), self.work_dtype) for x in leaves]
             row = xp.concat(rows)
+            if self.mixing:
+                row = row + self.shared(xp, row, rows)
             results = [row @ matrix for matrix in matrices]
             if self.counter is not None:
                 parity = xp.reshape(xp.cast(states[self.counter] % 2, self.work_dtype), (1, 1))

@@ -51,10 +51,6 @@ def lengths_as_int32(case):
     return case.with_options(input_length=case.options["input_length"].astype("int32"))
 
 
-def without_nan(case):
-    return replace(case, inputs=optree.tree_map(lambda x: np.nan_to_num(x, nan=0.5), case.inputs))
-
-
 def is_flat(nest):
     entries = nest if isinstance(nest, list | tuple) else [nest]
     return all(isinstance(entry, np.ndarray) for entry in entries)
@@ -63,11 +59,6 @@ def is_flat(nest):
 def has_vectors(case):
     outputs, states = optree.tree_leaves(case.output), optree.tree_leaves(case.states)
     return any(not x.features for x in outputs) or any(x.ndim == 1 for x in states)
-
-
-def is_padded_with_nan(case):
-    floats = [x for x in optree.tree_leaves(case.inputs) if x.dtype.kind == "f"]
-    return any(np.isnan(x).any() for x in floats)
 
 
 DIFFERENCES = [
@@ -156,11 +147,5 @@ DIFFERENCES = [
         "A tensor as initial_states is documented, and taken apart along its samples.",
         applies=lambda case: not isinstance(case.initial_states, list | tuple),
         cure=lambda case: replace(case, initial_states=[case.initial_states]),
-    ),
-    Difference(
-        "gradients of padding",
-        "The step runs on padding, so the gradient of the weights is NaN where padding is NaN.",
-        applies=lambda case: case.gradients and is_padded_with_nan(case),
-        cure=without_nan,
     ),
 ]

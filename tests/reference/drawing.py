@@ -10,6 +10,7 @@ from cases import Case, Pair, Spec, spec
 
 NESTS = ["tuple", "list", "namedtuple", "dict", "deep"]
 FLOATS = [("float32",), ("float64",), ("float32", "float64")]
+MIXING = ["mean", "maximum", "mean of unmasked", "first row", "mean of states"]
 DTYPES = ("bool", "int32", "int64", "float16", "float32", "float64")
 
 
@@ -87,6 +88,15 @@ class Draw:
         mask = (kept * keeps).astype(dtype)
         return mask[..., None] if self.chance(0.5) else mask
 
+    def kept(self, mask, input_length):
+        """Give what a step is told that looks at unmasked samples only."""
+        kept = np.ones((self.samples, self.time, 1), dtype="float32")
+        if mask is not None:
+            kept *= mask.reshape(kept.shape) != 0
+        elif isinstance(input_length, np.ndarray):
+            kept *= (np.arange(self.time) < input_length[:, None])[..., None]
+        return kept
+
     def input_length(self):
         match self.pick("none", "none", "none", "none", "integer", "array"):
             case "none":
@@ -116,6 +126,12 @@ def draw(seed):
     if tied:
         output = optree.tree_map(spec, states[0])
 
+    mixing = d.pick(*MIXING) if d.chance(0.35) else None
+    if mixing == "mean of states" and number == 0:
+        mixing = "mean"
+    if mixing == "mean of unmasked":
+        inputs = (inputs, d.kept(mask, input_length))
+
     width = sum(x[0, 0].size for x in optree.tree_leaves(inputs))
     width += sum(x[0].size for x in optree.tree_leaves(states))
     sizes = [math.prod(spec(x).features) for x in optree.tree_leaves((output, states))]
@@ -135,6 +151,7 @@ def draw(seed):
         counter=counter,
         output=output,
         tied=tied,
+        mixing=mixing,
         weights=[d.weights(width, size) for size in sizes],
         constants=d.pick(None, None, list, tuple),
         returns=d.pick(list, tuple),
@@ -147,10 +164,11 @@ def draw(seed):
             "zero_output_for_mask": d.chance(0.4),
             "return_all_outputs": d.chance(0.7),
         },
-        samplewise=d.chance(0.2),
+        samplewise=mixing is None and d.chance(0.4),
         respelled=d.chance(0.2),
     )
-    if d.chance(0.2):
+    if case.samplewise and d.chance(0.5):
+        # The step must not see it: without the promise it does.
         case = padded_with_nan(case)
     if d.chance(0.4):
         case = with_time_first(case)

@@ -8,7 +8,7 @@ import pytest
 import arrayrnn
 from comparing import assert_same, failure
 from differences import DIFFERENCES, cured, differences
-from drawing import draw
+from drawing import MIXING, draw
 from runs import ours, reference
 
 DRAWN = [draw(seed) for seed in range(1000)]
@@ -18,6 +18,14 @@ COMPARED_AS_IT_IS = [case for case in DRAWN if not differences(case)]
 
 def test_a_quarter_of_the_cases_have_gradients():
     assert len(DIFFERENTIATED) >= len(DRAWN) / 4
+
+
+def test_a_quarter_of_the_cases_have_steps_that_mix_samples():
+    assert sum(bool(case.mixing) for case in DRAWN) >= len(DRAWN) / 4
+    masked = [case for case in DRAWN if case.masked or case.masked_by_lengths]
+    assert sum(bool(case.mixing) for case in masked) >= len(masked) / 4
+    for cases in (masked, DIFFERENTIATED):
+        assert {case.mixing for case in cases} == {None, *MIXING}
 
 
 def test_most_cases_are_compared_as_they_are():
@@ -40,7 +48,7 @@ def test_options_are_drawn_in_every_combination():
         return (case.masked, lengths, *(bool(case.options[flag]) for flag in flags))
 
     every = product([False, True], ["NoneType", "int", "ndarray"], *[[False, True]] * len(flags))
-    assert set(map(combination, map(draw, range(5000)))) == set(every)
+    assert set(map(combination, map(draw, range(10_000)))) == set(every)
 
 
 @pytest.mark.parametrize("entry", DIFFERENCES, ids=lambda entry: entry.name)
@@ -65,6 +73,14 @@ def differ(actual, expected, tolerance):
     except AssertionError:
         return True
     return False
+
+
+def test_a_donor_in_masked_rows_is_noticed():
+    def promising(*arguments, **options):
+        return arrayrnn.rnn(*arguments, **options | {"samplewise": True})
+
+    mixing = [case for case in DRAWN[:300] if case.mixing]
+    assert any(failure(case, promising) for case in mixing)
 
 
 OPTIONS = {
