@@ -40,7 +40,7 @@ def test_compiling(time: int, step: Any, masked: bool, compare: Any) -> None:
         return lambda: jax.jit(partial(loop, case.step)).lower(*arguments).compile()
 
     name = f"scan      jax    {case.name:6}  {word(masked)}, {time:,} steps, compile"
-    compare(name, compiling(by_rnn), compiling(by_scan), "≤ 1.20")
+    compare(name, compiling(by_rnn), compiling(by_scan), "≤ 1.15")
 
 
 def arguments_of(case: Workload, masked: bool) -> tuple[Any, ...]:
