@@ -134,7 +134,8 @@ def first_note(backend: Backend, time: int) -> str:
             "operations."
         )
     if backend.is_traced:
-        return "arrayrnn.rnn: while tracing `step_function` for all timesteps."
+        called = "compiled.rnn" if backend.is_compiled else "rnn"
+        return f"arrayrnn.{called}: while tracing `step_function` for all timesteps."
     return note(0, time)
 
 

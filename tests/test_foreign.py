@@ -208,8 +208,8 @@ def test_errors_name_the_fields_of_such_containers(mean):
 def test_they_are_known_inside_of_jit(mean):
     import jax
 
-    init = mean(jax.numpy.float32(0), jax.numpy.float32(0))
-    found = jax.jit(lambda xs: scan(next_mean, init, xs)[0])(jax.numpy.arange(3.0))
+    xs, zero = jax.numpy.arange(3.0), jax.numpy.zeros(())
+    found = jax.jit(lambda xs: scan(next_mean, mean(zero, zero), xs)[0])(xs)
     assert (float(found.mean), float(found.count)) == (1, 3)
 
 

@@ -181,6 +181,8 @@ class Case:
             row = xp.concat(rows)
             if self.mixing:
                 row = row + self.shared(xp, row, rows)
+                # As large as without, so that rounding does not grow from timestep to timestep.
+                row = row if self.exact else row / 2
             results = [row @ matrix for matrix in matrices]
             if self.counter is not None:
                 parity = xp.reshape(xp.cast(states[self.counter] % 2, self.work_dtype), (1, 1))
