@@ -44,10 +44,11 @@ def copied(xp: Namespace, array: Any) -> Array:
 def has_changed(xp: Namespace, copy: Any, model: Any) -> bool:
     """Tell whether somebody has written into what `copied` made of `model`."""
     if array_api_compat.is_torch_namespace(xp):
-        try:
-            return bool(_unwrapped(copy)._version)  # noqa: SLF001 # counts what is done in place
-        except RuntimeError:
-            pass  # an inference tensor counts nothing
+        copy = _unwrapped(copy)
+        if not copy.is_inference():  # which counts nothing
+            return bool(copy._version)  # noqa: SLF001 # counts what is done in place
+        if copy.equal(_unwrapped(model)):
+            return False
     if _all(xp, copy == model):
         return False
     both_nan = (copy != copy) & (model != model)
@@ -62,9 +63,9 @@ def _all(xp: Namespace, flags: Any) -> bool:
     return found is None or bool(found)
 
 
-def owner(array: Any) -> Any:
+def owner(xp: Namespace, array: Any) -> Any:
     """Return what is equal for two arrays that share memory, as far as that can be told."""
-    if array_api_compat.is_torch_array(array):
+    if array_api_compat.is_torch_namespace(xp):
         try:
             return array.untyped_storage()._cdata  # noqa: SLF001 # a fake one has no address
         except (NotImplementedError, RuntimeError):  # a wrapper has no storage

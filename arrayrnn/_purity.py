@@ -66,7 +66,8 @@ class Purity:
     def _judge(
         self, models: Sequence[Array], lent: Sequence[Array], returned: Sequence[Array]
     ) -> None:
-        owners = {*map(owner, returned)}.difference(map(owner, lent))
+        owner_of = partial(owner, self._xp)
+        owners = {*map(owner_of, returned)}.difference(map(owner_of, lent))
         if (
             any(map(partial(has_changed, self._xp), lent, models))
             or not owners.isdisjoint(self._owners)

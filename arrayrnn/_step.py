@@ -1,7 +1,7 @@
 """One timestep, masked or not: the only place where outputs and states are selected."""
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any
 
 from arrayrnn._axes import align
@@ -132,17 +132,17 @@ class Body:
             kept = nest.leaves(rest(previous))
             try:
                 output, new_states = result
+                new: Sequence[Array] = leaves_of(new_states)
                 leaves = nest.leaves(output)
-                # A state that is handed on as it came is still that of before.
-                returned = zip(leaves_of(new_states), given, old, strict=True)
-                new = [before if leaf is it else leaf for leaf, it, before in returned]
                 # Selecting would broadcast or promote what is unlike.
                 if [*map(kind_of, new)] != state_kinds:
                     self._check(result)
-                held = new
-                if not same:
-                    both = zip(mask, new, base, strict=True)
-                    held = [b if n is b else where(m, n, b) for m, n, b in both]
+                select: Callable[[Array, Array, Array], Array] = where
+                if any(map(is_, new, given)):
+                    # A state that is handed on as it came is still that of before.
+                    new = [o if n is g else n for n, g, o in zip(new, given, old, strict=True)]
+                    select = self._where_changed
+                held = new if same else [*map(select, mask, new, base)]
                 for j, (k, kind) in enumerate(self._output_kinds):
                     leaf = leaves[j]
                     if not same and k >= 0 and leaf is new[k] and kept[j] is base[k]:
@@ -186,6 +186,9 @@ class Body:
             results.note(error, self._problem, None, is_raised_by_step=error is not self.refused)
             raise
         return self.output.leaves(output), self._leaves(new)
+
+    def _where_changed(self, mask: Array, new: Array, old: Array) -> Array:
+        return old if new is old else self._where(mask, new, old)
 
     def learn(self, x_t: Any, states: tuple[Any, ...]) -> None:
         """Call the step to see what its output is like; nothing that it computes is used."""
