@@ -38,6 +38,8 @@ class Purity:
         # What the calls that are watched returned; alive, so that nothing else takes their memory.
         self._returned: list[Sequence[Array]] = []
         self._owners: set[Any] = set()
+        # At the call before: what was copied, and the copies. What is handed on needs no other.
+        self._lent: Sequence[tuple[Array, Array]] = []
         found = tells_of_writing(xp)
         self.is_pure = True if found is None else None if found else False
 
@@ -49,7 +51,7 @@ class Purity:
         xp, (of_x_t, of_states) = self._xp, nests
         inputs = of_x_t.leaves(x_t)
         models = [*inputs, *of_states.leaves(states)]
-        lent, count = [copied(xp, leaf) for leaf in models], len(inputs)
+        lent, count = [*map(self._lend, models)], len(inputs)
         result = step(of_x_t.build(lent[:count]), of_states.build(lent[count:]))
         leaves, spec = tree_flatten(result)
         own = self._arrays(leaves, lent)
@@ -62,6 +64,12 @@ class Purity:
                 known.append(leaf)
                 others.append(copied(xp, leaf))
         return spec.unflatten([_in_place_of(leaf, known, others) for leaf in leaves])
+
+    def _lend(self, array: Array) -> Array:
+        for model, copy in self._lent:
+            if array is model:
+                return copy
+        return copied(self._xp, array)
 
     def _judge(
         self, models: Sequence[Array], lent: Sequence[Array], returned: Sequence[Array]
@@ -79,8 +87,9 @@ class Purity:
             self.is_pure = True
         self._owners |= owners
         self._returned.append(returned)
+        self._lent = [*zip(models, lent, strict=True)]
         if self.is_pure is not None:
-            self._returned, self._owners = [], set()
+            self._returned, self._owners, self._lent = [], set(), []
 
     def _arrays(self, leaves: Sequence[Any], like: Sequence[Array]) -> list[Array]:
         """Return those leaves that are arrays of the library."""

@@ -107,11 +107,13 @@ class Body:
         output_masks: Sequence[Sequence[Array]] = ()
         donor_states = None if donor is None else donor.states
         before_run: Sequence[Array] | None = None
+        last_old: Sequence[Array] = ()
+        last_given: tuple[Array, ...] = ()
 
         def step(
             i: int, x_t: Any, states: tuple[Any, ...], previous: Any, same: bool
         ) -> tuple[Any, tuple[Any, ...]]:
-            nonlocal before_run, output_masks
+            nonlocal before_run, last_old, last_given, output_masks
             old, mask = leaves_of(states), state_masks[i]
             base: Sequence[Array] = old
             given = old
@@ -120,8 +122,14 @@ class Body:
                 result = self._call(x_t, states)
             else:
                 base = old if before_run is None else before_run
+                if before_run is not None and any(map(is_, old, last_old)):
+                    # Under the same mask what was handed on has been laid over already.
+                    known = zip(last_old, last_given, mask, old, donor_states, strict=True)
+                    given = tuple(g if o is p else where(m, o, d) for p, g, m, o, d in known)
+                else:
+                    given = tuple(map(where, mask, old, donor_states))
+                last_old, last_given = old, given
                 before_run = base if same else None
-                given = tuple(map(where, mask, old, donor_states))
                 result = self._call(x_t, build(given))
             if not self.started:
                 self._check(result)
