@@ -156,9 +156,7 @@ def _run(function: Callable[..., Any], positional: tuple[Any, ...], options: dic
 def _jitted(program: Program, arrays: Sequence[Any]) -> list[Any]:
     import jax
 
-    # These programs run once. What compiles fastest (in a quarter of the time) is fastest.
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    return jax.jit(program, compiler_options=options)(arrays)
+    return jax.jit(program)(arrays)
 
 
 def _exported(program: Program, arrays: Sequence[Any], shapes: Sequence[Any]) -> list[Any]:

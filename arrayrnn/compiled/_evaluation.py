@@ -16,6 +16,7 @@ __all__ = [
     "evaluate",
     "has_constants",
     "has_rule",
+    "opened",
 ]
 
 Values = Sequence[Any]
@@ -68,9 +69,17 @@ def anywhere(test: Callable[[JaxprEqn], bool], equation: JaxprEqn) -> bool:
     )
 
 
+def opened(program: ClosedJaxpr | Jaxpr) -> tuple[Jaxpr, Values]:
+    """Return a program and its own constants.
+
+    Up to JAX 0.10 only a ClosedJaxpr has any, around a Jaxpr; from 0.11 on both are one class.
+    """
+    return getattr(program, "jaxpr", program), getattr(program, "consts", ())
+
+
 def has_constants(equation: JaxprEqn) -> bool:
     """Tell whether programs in an equation have constants of their own."""
-    return any(isinstance(p, ClosedJaxpr) and p.consts for p in _programs(equation))
+    return any(opened(program)[1] for program in _programs(equation))
 
 
 def has_rule(equation: JaxprEqn) -> bool:
@@ -86,10 +95,9 @@ def _programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
 
 
 def _function(program: ClosedJaxpr | Jaxpr, given: Given) -> Callable[..., list[Any]]:
-    if isinstance(program, Jaxpr):
-        return lambda *arguments: evaluate(program, (), arguments, given)
-    constants = [given.constants[id(constant)] for constant in program.consts]
-    return lambda *arguments: evaluate(program.jaxpr, constants, arguments, given)
+    jaxpr, own = opened(program)
+    constants = [given.constants[id(constant)] for constant in own]
+    return lambda *arguments: evaluate(jaxpr, constants, arguments, given)
 
 
 def _call(equation: JaxprEqn, operands: Values, given: Given) -> Values:
@@ -100,7 +108,11 @@ def _call(equation: JaxprEqn, operands: Values, given: Given) -> Values:
 
 def _scan(equation: JaxprEqn, operands: Values, given: Given) -> Values:
     parameters = equation.params
-    first, carried = parameters["num_consts"], parameters["num_carry"]
+    inside, _ = opened(parameters["jaxpr"])
+    # The parameters that count them have changed with JAX's versions; what is iterated over, or
+    # stacked, has always had one axis less inside.
+    carried = len(inside.outvars) - _stacked(equation.outvars, inside.outvars)
+    first = len(operands) - carried - _stacked(equation.invars, inside.invars)
     function, constants = _function(parameters["jaxpr"], given), operands[:first]
 
     def step(carry: Values, x: Values) -> tuple[Values, Values]:
@@ -116,6 +128,10 @@ def _scan(equation: JaxprEqn, operands: Values, given: Given) -> Values:
         unroll=parameters["unroll"],
     )
     return [*carry, *outputs]
+
+
+def _stacked(outside: Values, inside: Values) -> int:
+    return sum(o.aval.ndim > i.aval.ndim for o, i in zip(outside, inside, strict=True))
 
 
 def _while(equation: JaxprEqn, operands: Values, given: Given) -> Values:

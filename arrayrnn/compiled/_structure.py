@@ -19,6 +19,7 @@ from arrayrnn.compiled._evaluation import (
     evaluate,
     has_constants,
     has_rule,
+    opened,
 )
 
 __all__ = ["Structure", "program_of", "structure_of"]
@@ -107,17 +108,10 @@ class _Reader:
         return context.threefry_partitionable, context.compute_type, metadata
 
     def parameter(self, value: Any, within: bool) -> Any:
-        if isinstance(value, Jaxpr):
-            return self.program(value, within=within)
-        if isinstance(value, ClosedJaxpr) and not within:
-            constants = tuple(map(self.value, value.consts))
-            return constants, self.program(value.jaxpr, within=False)
-        if isinstance(value, ClosedJaxpr):
-            self.constants |= {id(constant): constant for constant in value.consts}
-            # Which of them are one and the same is part of the structure.
-            numbers = [*self.constants]
-            of = tuple(numbers.index(id(constant)) for constant in value.consts)
-            return of, self.program(value.jaxpr, within=True)
+        if isinstance(value, ClosedJaxpr | Jaxpr):
+            jaxpr, constants = opened(value)
+            take = self.take if within else self.value
+            return tuple(map(take, constants)), self.program(jaxpr, within=within)
         if isinstance(value, list | tuple):
             return type(value), tuple(self.parameter(item, within) for item in value)
         if isinstance(value, dict):
@@ -130,6 +124,11 @@ class _Reader:
             self.is_known = self.is_known and own and value.__closure__ is None
         self.is_known = self.is_known and type(value).__hash__ is not None
         return type(value), value
+
+    def take(self, constant: Any) -> int:
+        """Return the number of a constant: which are one and the same is part of the structure."""
+        self.constants[id(constant)] = constant
+        return [*self.constants].index(id(constant))
 
     def value(self, constant: Any) -> Any:
         """Return what tells a constant of a program that `evaluate` does not enter from others.
@@ -150,7 +149,8 @@ def _has_known_rule(equation: JaxprEqn) -> bool:
     """Tell whether a rule for derivatives is JAX's own: always the same for the same program."""
     parameters = equation.params
     functions = [parameters[name] for name in RULES_OF_DERIVATIVES if name in parameters]
-    information = [parameters["call_jaxpr"].jaxpr.debug_info, *(f.debug_info for f in functions)]
+    called, _ = opened(parameters["call_jaxpr"])
+    information = [called.debug_info, *(f.debug_info for f in functions)]
     is_own = all(_OF_JAX in Path(found.func_filename or "").parents for found in information)
     return is_own and not anywhere(has_constants, equation)
 
