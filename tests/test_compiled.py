@@ -155,6 +155,17 @@ def in_scan(weight):
     return lambda x: jax.lax.scan(lambda c, _: (in_jit(weight)(c), c), x, None, length=2)[0]
 
 
+def in_scan_over(weight):
+    def step(bias, carry, row):
+        return carry + in_jit(weight)(row) + bias, jnp.outer(carry, row)
+
+    def function(x):
+        carry, outer = jax.lax.scan(lambda *args: step(x[0], *args), x[0] * 0, x)
+        return x * carry + jnp.sum(outer)
+
+    return function
+
+
 def in_cond(weight):
     return lambda x: jax.lax.cond(jnp.sum(x) > 0, in_jit(weight), in_jit(weight + 1), x)
 
@@ -200,6 +211,7 @@ NESTED = [
     in_jit,
     in_two_jits,
     in_scan,
+    in_scan_over,
     in_cond,
     in_while,
     in_for,
@@ -374,6 +386,33 @@ def test_what_the_loop_is_told_is_part_of_the_program():
     hits, misses, uncached = counts()
     assert (misses, hits) == (len(options) - 1, len(options) + 1)  # a constant is where it is
     assert uncached == 0
+
+
+@pytest.mark.parametrize("time", [3, 16, 35])
+def test_on_a_gpu_several_timesteps_make_a_turn_of_the_loop(time, monkeypatch):
+    x, h = normal(2, time, 2), normal(2, 2)
+    x, h = jnp.asarray(x), jnp.asarray(h)
+    options = {"input_length": [time, time - 2], "go_backwards": True}
+
+    def step(x_t, states):
+        return x_t - states[0], [x_t + 0.5 * states[0]]
+
+    expected = rnn(step, x, [h], **options)
+    loop = sys.modules["arrayrnn.compiled._loop"]
+    for factor in (None, 16):
+        if factor is not None:
+            monkeypatch.setattr(loop, "_TIMESTEPS_OF_A_TURN", {"cpu": factor})
+        for leaf, wanted in zip(
+            jax.tree.leaves(compiled.rnn(step, x, [h], **options)),
+            jax.tree.leaves(expected),
+            strict=True,
+        ):
+            np.testing.assert_allclose(leaf, wanted, rtol=1e-6)
+    assert counts() == (0, 2, 0)
+    compiled.rnn(step, x, [h], **options, unroll=16)
+    assert counts() == (1, 2, 0)  # that is what it is
+    compiled.rnn(step, x, [h], **options, unroll=1)
+    assert counts() == (1, 3, 0)
 
 
 def test_another_step_is_another_program():

@@ -1,6 +1,7 @@
 """`arrayrnn.compiled`: arrays go to JAX and come back, and nobody else's memory is written to."""
 
 import re
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -303,6 +304,26 @@ def test_it_is_part_of_the_program_around_it(name):
     )
     for case in cases:
         np.testing.assert_allclose(case(run(compiled.rnn)), case(run(rnn)), rtol=1e-6, atol=1e-6)
+
+
+# ---------------------------------------------------------------------------------- precision
+
+
+@pytest.mark.parametrize(
+    ("setting", "precision"), [(None, "highest"), ("0", "highest"), ("1", "tensorfloat32")]
+)
+def test_matrix_products_are_as_exact_as_those_of_cupy(setting, precision, monkeypatch):
+    if setting is None:
+        monkeypatch.delenv("CUPY_TF32", raising=False)
+    else:
+        monkeypatch.setenv("CUPY_TF32", setting)
+    with _exchange.as_in(ModuleType("array_api_compat.cupy")):
+        assert jax.config.jax_default_matmul_precision == precision
+
+
+def test_matrix_products_of_jax_are_as_exact_as_the_caller_wants():
+    with jax.default_matmul_precision("bfloat16"), _exchange.as_in(jnp):
+        assert jax.config.jax_default_matmul_precision == "bfloat16"
 
 
 # ---------------------------------------------------------------------------------- without axes

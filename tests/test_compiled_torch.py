@@ -45,6 +45,48 @@ def scaling(x_t, states):
     return x_t * c, [h + x_t]
 
 
+# ---------------------------------------------------------------------------------- precision
+
+
+@pytest.fixture
+def own():
+    """PyTorch's own setting of how exactly matrices are multiplied on CUDA, put back afterwards."""
+    before = torch.get_float32_matmul_precision()
+    yield torch.backends.cuda.matmul
+    torch.set_float32_matmul_precision(before)
+
+
+def set_by_name(own):
+    torch.set_float32_matmul_precision("high")
+
+
+def set_as_a_flag(own):
+    own.allow_tf32 = True
+
+
+def set_as_a_precision(own):
+    if not hasattr(own, "fp32_precision"):
+        pytest.skip("this PyTorch has only the flag")
+    own.fp32_precision = "tf32"
+
+
+@pytest.mark.parametrize("rounds", [set_by_name, set_as_a_flag, set_as_a_precision])
+def test_matrix_products_are_as_exact_as_those_of_pytorch(own, rounds):
+    def step(x_t, states):
+        (equation,) = jax.make_jaxpr(lambda x: x @ x)(x_t).eqns
+        found.append(equation.params["precision"])
+        return x_t @ x_t, states
+
+    found = []
+    x = torch.ones(2, 3, 2)
+    compiled.rnn(step, x, [x[:, 0]])
+    rounds(own)
+    compiled.rnn(step, x, [x[:, 0]])
+    highest, high = jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGH
+    assert found == [(highest, highest), (high, high)]
+    assert compiled.cache_info().misses == 2
+
+
 # ---------------------------------------------------------------------------------- derivatives
 
 OPTIONS = {

@@ -4,6 +4,8 @@ What is handed over has to stay as it is until the results are there, which the 
 waits for.
 """
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -35,16 +37,35 @@ def serves(xp: Namespace) -> bool:
 
 @contextmanager
 def as_in(xp: Namespace) -> Iterator[None]:
-    """Let JAX compute as `xp` does: in 64 bits where they are asked for, and on its device."""
+    """Let JAX compute as `xp` does: on its device, in 64 bits where asked for, as exactly."""
     if array_api_compat.is_jax_namespace(xp):
         yield
         return
     host = None
     if array_api_compat.is_numpy_namespace(xp):
         host = jax.local_devices(backend="cpu")[0]
-    # What is called while JAX traces is computed all the same.
-    with jax.enable_x64(True), jax.default_device(host), jax.ensure_compile_time_eval():
+    # JAX's own default on a GPU is TF32: 10 bits of each factor of a matrix product.
+    precision = "tensorfloat32" if _multiplies_in_tf32(xp) else "highest"
+    with (
+        jax.enable_x64(True),
+        jax.default_matmul_precision(precision),
+        jax.default_device(host),
+        # What is called while JAX traces is computed all the same.
+        jax.ensure_compile_time_eval(),
+    ):
         yield
+
+
+def _multiplies_in_tf32(xp: Namespace) -> bool:
+    """Tell whether a library has been set to round the factors of matrix products on a GPU."""
+    if array_api_compat.is_torch_namespace(xp):
+        own = sys.modules["torch"].backends.cuda.matmul
+        if hasattr(own, "fp32_precision"):  # from PyTorch 2.9 on
+            return bool(own.fp32_precision == "tf32")
+        return bool(own.allow_tf32)
+    if array_api_compat.is_cupy_namespace(xp):
+        return int(os.environ.get("CUPY_TF32", "0")) > 0  # as CuPy reads it
+    return False
 
 
 def to_jax(array: Any) -> Any:

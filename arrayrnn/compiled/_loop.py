@@ -34,6 +34,10 @@ __all__ = ["loop"]
 
 Arrays = Sequence[Any]
 
+# On an H200 each turn of an XLA loop took 10 to 14 µs, whatever it computed: with 16 timesteps to a
+# turn 10,000 small ones took 15 ms instead of 95, an LSTM of 200 took 1.07 ms instead of 2.5.
+_TIMESTEPS_OF_A_TURN = {"gpu": 16}
+
 
 def loop(problem: Problem) -> Result:
     """Iterate in a program that JAX compiles."""
@@ -44,6 +48,7 @@ def loop(problem: Problem) -> Result:
         return loop_for(problem)(problem)  # becomes part of the program around it
     with _exchange.as_in(xp):
         arrays = _handed_over(problem, row)
+        problem = _unrolled(problem, arrays)
         run = _runner(xp, row.arrays)
         traced, output = trace(problem, split(arrays, row.sizes))
         structure, constants = structure_of(traced, is_differentiated=run is not None)
@@ -75,6 +80,15 @@ def _handed_over(problem: Problem, row: Row) -> Arrays:
         except Exception as error:  # each library has its own
             compiling.fail_refused(row.path(problem, k), array, error, problem.caller)
     return handed_over
+
+
+def _unrolled(problem: Problem, arrays: Arrays) -> Problem:
+    """Return `problem` with as many timesteps in a turn of the loop as are good where it runs."""
+    if problem.unroll is not False:
+        return problem
+    platforms = {d.platform for x in arrays if isinstance(x, jax.Array) for d in x.devices()}
+    factors = [f for platform, f in _TIMESTEPS_OF_A_TURN.items() if platform in platforms]
+    return replace(problem, unroll=factors[0]) if factors else problem
 
 
 def _runner(xp: Namespace, arrays: Arrays) -> Callable[[Program, Arrays, Arrays], list[Any]] | None:
