@@ -26,17 +26,25 @@ def is_compiling() -> bool:
     return torch is not None and bool(torch.compiler.is_compiling())
 
 
+def _follows_nests() -> bool:
+    """Tell whether Dynamo knows optree's functions, with namespaces: from PyTorch 2.10 on."""
+    major, minor, *_ = sys.modules["torch"].version.__version__.split(".")
+    return (int(major), int(minor)) >= (2, 10)
+
+
 def not_compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Make `function` run as it is inside ``torch.compile``; a step may still be compiled.
 
     Dynamo would unroll the loop, and compile it anew for each number of timesteps. It may if the
-    seventh argument, `unroll`, is True: then into one graph, or, if it cannot, not at all.
+    seventh argument, `unroll`, is True: then into one graph, or, if it cannot, not at all. Before
+    PyTorch 2.10 it never can.
     """
     alone = never_compiled(function)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        if is_compiling() and (args[6] if len(args) > 6 else kwargs.get("unroll")) is True:
+        unroll = args[6] if len(args) > 6 else kwargs.get("unroll")
+        if is_compiling() and unroll is True and _follows_nests():
             try:
                 return function(*args, **kwargs)
             except Exception:

@@ -102,7 +102,7 @@ def _torch_readable(array: Any) -> bool:
     return not (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
-        or (proxies is not None and proxies.get_proxy_mode() is not None)
+        or (proxies is not None and proxies.get_innermost_proxy_mode() is not None)
         # A synchronisation would invalidate the CUDA graph that is being captured.
         or (array.device.type == "cuda" and torch.cuda.is_current_stream_capturing())
     )
@@ -118,8 +118,9 @@ def _read_torch(array: Any) -> "np.ndarray[Any, Any] | None":
         pass
     try:
         values = array.reshape(-1).tolist()  # some of them have values all the same
-    # `vmap` raises RuntimeError, meta and fake tensors subclasses of it.
-    except RuntimeError:
+    # `vmap` raises RuntimeError, meta and fake tensors subclasses of it; fake ones of PyTorch 2.4
+    # miss a shape environment.
+    except (AttributeError, RuntimeError):
         return None
     # Fake tensors with a shape environment answer with symbols.
     symbolic = bool(values) and not isinstance(values[0], int)

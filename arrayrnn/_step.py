@@ -276,9 +276,13 @@ class Body:
         is_kept = problem.checkpoint is not None
         self._first_output = [*map(self._xp.zeros_like, leaves)] if is_kept else leaves
         self._output_shapes = tuple(tuple(leaf.shape) for leaf in leaves)
-        states = {id(leaf): k for k, leaf in enumerate(state_leaves)}
-        self._output_kinds = [(states.get(id(leaf), -1), self._kind(leaf)) for leaf in leaves]
+        self._output_kinds = [(_place(leaf, state_leaves), self._kind(leaf)) for leaf in leaves]
         self.started = True
+
+
+def _place(array: Array, arrays: Sequence[Array]) -> int:
+    """Return where an array itself is among others, or -1."""
+    return next((k for k, other in enumerate(arrays) if other is array), -1)
 
 
 def _masks_of_one(xp: Namespace, keep: Array) -> Masks:

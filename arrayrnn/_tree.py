@@ -126,20 +126,27 @@ def _only(leaf: Any) -> tuple[Any]:
 
 
 def _alike(one: PyTreeSpec, other: PyTreeSpec) -> bool:
-    if one == other:
+    if not is_compiling() and one == other:
         return True
-    if one.num_children != other.num_children or one.is_leaf() or other.is_leaf():
+    if one.is_leaf() or other.is_leaf():
+        return one.is_leaf() and other.is_leaf()
+    if not (_is_sequence(one) and _is_sequence(other)) and not _same_container(one, other):
         return False
-    if not (_is_sequence(one) and _is_sequence(other)) and _one_level(one) != _one_level(other):
-        return False
-    return all(map(_alike, one.children(), other.children()))
-
-
-# Neither `kind` nor `one_level` of a PyTreeSpec: what Dynamo puts in its place has none.
+    return one.num_children == other.num_children and all(
+        map(_alike, one.children(), other.children())
+    )
 
 
 def _is_sequence(spec: PyTreeSpec) -> bool:
     return spec.type in (tuple, list) or optree.is_namedtuple_class(spec.type)
+
+
+def _same_container(one: PyTreeSpec, other: PyTreeSpec) -> bool:
+    if is_compiling():
+        # What Dynamo puts in the place of a PyTreeSpec cannot be compared before PyTorch 2.13, and
+        # has no `one_level`.
+        return one.type is other.type and bool(one.entries() == other.entries())
+    return _one_level(one) == _one_level(other)
 
 
 def _one_level(spec: PyTreeSpec) -> PyTreeSpec:

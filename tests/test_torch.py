@@ -8,13 +8,17 @@ import optree
 import pytest
 
 from arrayrnn import rnn
-from backends import assert_same
+from backends import assert_same, release
 
 torch = pytest.importorskip("torch", reason="these tests are about PyTorch")
 dynamo = pytest.importorskip("torch._dynamo")
 counting = pytest.importorskip("torch._dynamo.testing")
 TorchDispatchMode = pytest.importorskip("torch.utils._python_dispatch").TorchDispatchMode
 
+# docs/backends.md says what becomes of such calls before.
+in_one_graph = pytest.mark.skipif(
+    release(torch) < (2, 10), reason="Dynamo takes nests apart from PyTorch 2.10 on"
+)
 # What PyTorch says about itself.
 quiet_about_script = pytest.mark.filterwarnings(r"ignore:`torch.jit.\w+` is deprecated")
 quiet_about_shapes = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
@@ -447,6 +451,7 @@ def assert_same_gradients(found, expected, x):
     torch.testing.assert_close(slope, expected_slope)
 
 
+@in_one_graph
 @quiet_about_caches
 @pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
 @pytest.mark.parametrize("run", UNROLLED.values(), ids=UNROLLED)
@@ -455,6 +460,7 @@ def test_an_unrolled_run_compiles_to_one_graph(randn, tensor, run, compiler):
     assert_same_gradients(compiled(run, compiler, fullgraph=True)(x, mask), run(x, mask), x)
 
 
+@in_one_graph
 @quiet_about_caches
 @quiet_about_script
 @pytest.mark.skipif(shutil.which("c++") is None, reason="Inductor needs a C++ compiler")
@@ -465,6 +471,7 @@ def test_an_unrolled_run_compiles_to_machine_code(randn, tensor):
     )
 
 
+@in_one_graph
 @quiet_about_caches
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "mask"])
 def test_an_unrolled_run_is_not_compiled_for_each_number_of_samples(randn, tensor, masked):
@@ -521,6 +528,21 @@ def test_an_unrolled_run_that_cannot_be_one_graph_is_not_compiled(randn, masking
 
 
 @quiet_about_caches
+def test_before_dynamo_follows_nests_an_unrolled_run_is_not_compiled(randn, monkeypatch):
+    monkeypatch.setattr("arrayrnn._compilers._follows_nests", lambda: False)
+
+    def run(x):
+        return run_decaying(torch.sin(x))[1] + 1
+
+    ops = counting.CompileCounter()
+    x = randn(3, 5, 2)
+    torch.testing.assert_close(compiled(run, ops)(x), run(x))
+    assert ops.op_count == 3  # the sine and the first timestep before it, the sum behind it
+    with pytest.raises(dynamo.exc.Unsupported):
+        compiled(run, ops, fullgraph=True)(x)
+
+
+@quiet_about_caches
 def test_errors_of_an_unrolled_run_are_those_of_any(randn):
     run = compiled(lambda x: rnn(lambda x_t, _: (x_t, [x_t[:, :1]]), x, [x[:, 0]], unroll=True))
     with pytest.raises(ValueError, match=r"new_states\[0\]`.* shape \(3, 1\)") as caught:
@@ -528,6 +550,7 @@ def test_errors_of_an_unrolled_run_are_those_of_any(randn):
     assert caught.value.__notes__ == ["arrayrnn.rnn: at timestep 0 of 5, counted from 0."]
 
 
+@in_one_graph
 @quiet_about_caches
 def test_errors_of_a_run_that_has_to_be_one_graph_are_quoted_by_the_compilers(randn):
     def run(x):
@@ -593,6 +616,7 @@ open_samples = pytest.mark.parametrize("samplewise", [False, True])
 each_kind = pytest.mark.parametrize("kind", ["unmasked", "mask", "lengths"])
 
 
+@in_one_graph
 @quiet_about_caches
 @each_kind
 @open_samples
@@ -613,6 +637,7 @@ def test_an_exported_model_takes_any_number_of_samples(kind, samplewise, strict)
         torch.testing.assert_close(exported(*some_samples(count)), run(*some_samples(count)))
 
 
+@in_one_graph
 @quiet_about_caches
 @each_kind
 @open_samples
@@ -625,6 +650,7 @@ def test_one_dynamic_graph_serves_any_number_of_samples(kind, samplewise):
     assert counter.frame_count == 1
 
 
+@in_one_graph
 @quiet_about_caches
 def test_a_step_that_writes_gives_the_same_in_a_graph():
     def writing(x_t, states):
