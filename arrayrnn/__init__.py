@@ -1,7 +1,22 @@
 """The recurrent loop, for every array library: iterate a step function over the time dimension.
 
+rnn
+    `tf.keras.backend.rnn`, with states, masks, lengths, constants and both directions.
+scan
+    `jax.lax.scan`.
+bidirectional
+    A recurrence in both directions, their outputs merged at each timestep.
+Stream
+    A sequence that comes in chunks, with the results of one call.
+pad_sequences, unpad_sequences
+    From a list of sequences of different lengths to one array and its lengths, and back.
+reverse_sequence
+    Each sample's own timesteps reversed, the padding left in place.
+compiled.rnn, compiled.scan
+    The loop as one compiled program: ``from arrayrnn import compiled``.
+
 The arrays that are passed in decide which library runs the loop: anything that follows the Python
-array API standard.
+array API standard. ``help(arrayrnn.rnn)`` says all there is to say of one function.
 """
 
 from arrayrnn._bidirectional import bidirectional

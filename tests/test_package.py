@@ -1,6 +1,7 @@
 """The public surface, and what the package keeps away from."""
 
 import ast
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,13 @@ def test_the_public_names():
     functions += ["unpad_sequences"]
     assert sorted(arrayrnn.__all__) == ["StepFunction", "Stream", "__version__", *functions]
     assert all(hasattr(arrayrnn, name) for name in arrayrnn.__all__)
+
+
+def test_help_shows_the_functions_first():
+    description, _, _ = pydoc.plain(pydoc.render_doc(arrayrnn)).partition("PACKAGE CONTENTS")
+    shown = description.replace(",", " ").split()
+    functions = {name for name in arrayrnn.__all__ if name[0].islower()} | {"Stream"}
+    assert functions <= {*shown}
 
 
 def test_importing_it_imports_no_array_library():
