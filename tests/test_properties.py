@@ -29,9 +29,11 @@ EXAMPLES = {
     "dask": 12,
     "onnx": 4,
     "dpnp": 12,
-    "cupy": 25,
+    "cupy": 12,
+    "cupy:compiled": 5,
     "torch:cpu": 100,
-    "torch:cuda": 100,
+    "torch:cuda": 12,
+    "torch:cuda:compiled": 5,
 }
 
 

@@ -247,8 +247,9 @@ for carry in (carry, optree.tree_unflatten(optree.tree_structure(carry), saved.v
     last, _, (state,) = stream(rest["x"], mask=rest["keep"])
     print(last.tobytes().hex(), state.tobytes().hex())
 """
-    own = [Path(__file__).parent, Path(arrayrnn.__file__).parent.parent]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, own))}
+    own = [str(Path(__file__).parent), str(Path(arrayrnn.__file__).parent.parent)]
+    paths = filter(None, [*own, os.environ.get("PYTHONPATH")])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-c", code]
     options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
     done = subprocess.run(command, check=True, **options)

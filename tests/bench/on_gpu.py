@@ -1,0 +1,158 @@
+"""Time the loop on a GPU against what one would use in its place, and print a table.
+
+    python tests/bench/on_gpu.py [--rounds 20] [--device cpu]
+
+All contenders of a step take turns, so that what else the machine does hits all of them; a time is
+the median of the rounds, from the call to the moment at which the device is done. ``--device cpu``
+leaves CuPy and CUDA graphs out, and is there for trying this file.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from statistics import median
+from typing import Any
+
+import array_api_compat
+import jax
+import numpy as np
+import torch
+
+from arrayrnn import compiled, rnn
+from timing import seconds
+from workloads import Workload, by_hand, lstm, small, traceable
+
+Contender = Callable[[], object]
+
+
+def on_device(case: Workload, device: Any) -> Workload:
+    """Return a case of PyTorch with its arrays, the weights of the step included, on a device."""
+    return case._replace(
+        inputs=case.inputs.to(device),
+        states=tuple(state.to(device) for state in case.states),
+        mask=case.mask.to(device),
+    )
+
+
+def of_torch(make: Callable[[Any], Workload], device: str) -> Workload:
+    """Make a case whose arrays, weights included, are made on a device."""
+    with torch.device(device):
+        return on_device(make(import_module("array_api_compat.torch")), device)
+
+
+def calls(case: Workload, wait: Callable[[], object]) -> Iterator[tuple[str, Contender]]:
+    """Yield what runs a case of a library, and waits for the device."""
+
+    def waiting(call: Contender) -> Contender:
+        def run() -> object:
+            result = call()
+            wait()
+            return result
+
+        return run
+
+    library = case.xp.__name__.rpartition(".")[2]
+    yield f"by hand, {library}", waiting(partial(by_hand, case))
+    yield f"rnn, {library}", waiting(partial(rnn, case.step, case.inputs, [*case.states]))
+    weightless = traceable(of_host(case))
+    arguments = case.inputs, [*case.states]
+    yield f"compiled.rnn, {library}", waiting(partial(compiled.rnn, weightless.step, *arguments))
+
+
+def of_host(case: Workload) -> Workload:
+    """Return a case whose step closes over weights of NumPy, which compiled steps may."""
+    make = {"small": small, "lstm": lstm}[case.name]
+    return make(import_module("array_api_compat.numpy"))
+
+
+def scanned(case: Workload, device: Any) -> tuple[str, Contender]:
+    """Return ``lax.scan`` by hand on the same numbers, traced and compiled once."""
+    step = traceable(of_host(case)).step
+    inputs, *states = (
+        jax.device_put(np.asarray(array.cpu()), device) for array in (case.inputs, *case.states)
+    )
+
+    @jax.jit
+    def run(inputs: Any, states: Any) -> Any:
+        def body(states: Any, x: Any) -> tuple[Any, Any]:
+            y, states = step(x, states)
+            return tuple(states), y
+
+        states, outputs = jax.lax.scan(body, tuple(states), inputs.swapaxes(0, 1))
+        return outputs.swapaxes(0, 1), states
+
+    return "jax.jit(lax.scan)", lambda: jax.block_until_ready(run(inputs, states))
+
+
+def captured(case: Workload) -> tuple[str, Contender]:
+    """Return the eager loop on tensors as a CUDA graph, which is launched as a whole."""
+    side = torch.cuda.Stream()
+    run = partial(rnn, case.step, case.inputs, [*case.states])
+    with torch.cuda.stream(side):
+        for _ in range(3):  # what libraries do at their first calls cannot be captured
+            run()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return "CUDA graph of rnn, torch", lambda: (graph.replay(), torch.cuda.synchronize())
+
+
+def layer(case: Workload, wait: Callable[[], object]) -> tuple[str, Contender]:
+    """Return ``torch.nn.LSTM``, on CUDA cuDNN's, of the same sizes."""
+    features, units = case.inputs.shape[-1], case.states[0].shape[-1]
+    module = torch.nn.LSTM(features, units, batch_first=True, device=case.inputs.device)
+
+    def run() -> object:
+        with torch.no_grad():
+            result = module(case.inputs)
+        wait()
+        return result
+
+    return "torch.nn.LSTM", run
+
+
+def contenders(make: Callable[[Any], Workload], device: str) -> Iterator[tuple[str, Contender]]:
+    is_gpu = device == "cuda"
+    synchronize = torch.cuda.synchronize if is_gpu else lambda: None
+    if is_gpu:
+        cupy = import_module("cupy")
+        yield from calls(
+            make(import_module("array_api_compat.cupy")), cupy.cuda.Device().synchronize
+        )
+    case = of_torch(make, device)
+    yield from calls(case, synchronize)
+    if is_gpu:
+        yield captured(case)
+    yield scanned(case, jax.devices(device)[0])
+    if case.name == "lstm":
+        yield layer(case, synchronize)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    options = parser.parse_args()
+    name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
+    versions = [f"{m.__name__} {m.__version__}" for m in (array_api_compat, jax, torch)]
+    print(f"{name}; {', '.join(versions)}\n")
+    print("| step | what | ms | µs a timestep |\n|---|---|---|---|")
+    for make in (small, lstm):
+        found = dict(contenders(make, options.device))
+        times: dict[str, list[float]] = {what: [] for what in found}
+        for call in found.values():
+            call()  # compiles
+        for _ in range(options.rounds):
+            for what, call in found.items():
+                times[what].append(seconds(call))
+        steps = make(import_module("array_api_compat.numpy")).inputs.shape[1]
+        for what, measured in times.items():
+            took = median(measured)
+            print(f"| {make.__name__} | {what} | {1e3 * took:.2f} | {1e6 * took / steps:.1f} |")
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        main()
