@@ -16,13 +16,37 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
-nox.options.sessions = ["lint", "types", "tests", "reference", "wheel"]
+nox.options.sessions = ["lint", "types", "tests", "newer-3.13", "reference", "wheel"]
+# They are skipped, which the summary says.
+nox.options.error_on_missing_interpreters = False
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 CONSTRAINTS = Path("tests/constraints.txt").resolve()
 # torch has a CPU build there; elsewhere it brings gigabytes of CUDA.
 TORCH_PYTHON = "3.11"
+# What the tests need beside the extra of a library.
+MORE = {"compiled": "test-compiled", "numpy": "docs", "dask": "test-dask", "onnx": "test-onnx"}
+LOOP = ("rnn", "scan", "masking", "states")
+# What depends on the version of a library, and is run on others than the one that is developed on:
+# the files of tests, or None for all. The loop itself does not know the versions.
+CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
+    "numpy": {"numpy": None},
+    "strict": {"strict:CPU_DEVICE": None},
+    "jax": {
+        "jax": (*LOOP, "jax", "sharding", "checkpoint", "foreign"),
+        "jax:jit": (*LOOP, "reverse_sequence", "padding"),
+    },
+    "compiled": {
+        "numpy:compiled": (*LOOP, "compiled", "compiled_arrays", "tracing", "checkpoint"),
+        "jax:compiled": LOOP,
+    },
+    "dask": {"dask": (*LOOP, "dask")},
+    "onnx": {"onnx": (*LOOP, "onnx", "documentation")},
+    "dpnp": {"dpnp": (*LOOP, "arrays", "purity")},
+    "progress": {"numpy": ("calls", "checks")},
+    "torch": {"torch:cpu": (*LOOP, "torch", "checkpoint", "purity", "foreign", "host")},
+}
 ONE_THREAD = dict.fromkeys(
     (
         "OMP_NUM_THREADS",
@@ -63,6 +87,59 @@ def leaves_room(run: Callable[..., None]) -> Callable[..., None]:
     return run_and_delete
 
 
+def named(*values: str) -> list[nox.param]:
+    """Give parameters that sessions are called by: ``newer-3.13(jax)``."""
+    return [nox.param(value, id=value) for value in values]
+
+
+def pins() -> list[str]:
+    """Give the versions that are tested."""
+    lines = CONSTRAINTS.read_text().splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
+def packages(name: str) -> list[str]:
+    """Give what the tests of a library, or of an extra, need in any case."""
+    return ["-e", f".[{name}]" if name in EXTRAS else ".", *group("test")]
+
+
+def more(name: str) -> tuple[str, ...]:
+    """Give what some of the tests of a library need."""
+    return group(MORE[name]) if name in MORE else ()
+
+
+def without_torch(name: str) -> tuple[str, ...]:
+    """Give the same without PyTorch, of which there is no build for CPUs everywhere."""
+    return () if name == "compiled" else more(name)
+
+
+def prepare(session: nox.Session, name: str) -> None:
+    """Tell OpenCL of the CPU driver, which it does not find in a virtual environment."""
+    if name == "dpnp":
+        driver = Path(session.virtualenv.location, "lib", "libintelocl.so")
+        session.env["OCL_ICD_FILENAMES"] = str(driver)
+
+
+def workers(backend: str) -> list[str]:
+    """Give all cores to the tests; what has a device of its own waits for it.
+
+    There is one worker then: should it hang or crash, xdist names the test and goes on.
+    """
+    alone = backend in {"cupy", "dpnp", "torch:cuda"}
+    return ["-n", "1" if alone else "auto"]
+
+
+def run_concerned(session: nox.Session, name: str) -> None:
+    """Run the tests that depend on the version of a library, or all of them with ``-- --whole``."""
+    prepare(session, name)
+    session.run("python", "-m", "pip", "freeze", "--exclude-editable")
+    posargs = [argument for argument in session.posargs if argument != "--whole"]
+    for backend, files in CONCERNED[name].items():
+        whole = files is None or "--whole" in session.posargs
+        paths = [] if whole else [f"tests/test_{file}.py" for file in files or ()]
+        session.run("pytest", "--backend", backend, *workers(backend), *paths, *posargs)
+
+
 def missing_gpu(session: nox.Session) -> str | None:
     """Say why CUDA tests cannot run here; that is an error where a GPU is required."""
     smi = shutil.which("nvidia-smi")
@@ -91,28 +168,15 @@ def tests(session: nox.Session, backend: str) -> None:
     if backend == "dpnp" and platform.machine() not in {"x86_64", "AMD64"}:
         session.skip("dpnp is built for x86-64 only")
 
-    package = f".[{backend}]" if backend in EXTRAS else "."
-    groups = {
-        "compiled": "test-compiled",
-        "numpy": "docs",
-        "dask": "test-dask",
-        "onnx": "test-onnx",
-    }
-    more = group(groups[backend]) if backend in groups else ()
-    install(session, "-e", package, *group("test"), *more)
-    if backend == "dpnp":
-        # Tells OpenCL of the CPU driver, which it does not find in a virtual environment.
-        driver = Path(session.virtualenv.location, "lib", "libintelocl.so")
-        session.env["OCL_ICD_FILENAMES"] = str(driver)
-
+    install(session, *packages(backend), *more(backend))
+    prepare(session, backend)
     names = {
         "compiled": ["numpy:compiled", "torch:compiled", "jax:compiled"],
         "jax": ["jax", "jax:jit"],
         "torch": ["torch:cpu"] if gpu_missing else ["torch:cpu", "torch:cuda"],
     }
     for name in names.get(backend, [backend]):
-        # What runs on a device of its own waits for it; the rest has all cores.
-        options = [] if name in {"cupy", "dpnp", "torch:cuda"} else ["-n", "auto"]
+        options = workers(name)
         if backend == "compiled":
             # About what is not compiled, and run in other sessions.
             options += [f"--ignore=tests/test_{file}.py" for file in ("jax", "torch")]
@@ -158,19 +222,40 @@ def reference(session: nox.Session) -> None:
     session.run("pytest", "tests/reference", *posargs)
 
 
-@nox.session(python="3.11", default=False)
-def minimums(session: nox.Session) -> None:
-    """Run the tests on the lowest versions of everything that the package depends on."""
-    lowest = dict(bound.split(">=") for bound in PYPROJECT["project"]["dependencies"])
-    tested = CONSTRAINTS.read_text().splitlines()
-    pins = [pin for pin in tested if pin.partition("==")[0] not in lowest]
-    pins += [f"{name}=={version}" for name, version in lowest.items()]
-    constraints = Path(session.create_tmp(), "constraints.txt")
-    constraints.write_text("\n".join(pins))
+@nox.session(python=["3.12", "3.13"])
+@nox.parametrize("backend", named("numpy", "strict", "jax", "compiled", "dask", "onnx"))
+@leaves_room
+def newer(session: nox.Session, backend: str) -> None:
+    """Run what can differ on a newer Python and the libraries that need it; all with -- --whole."""
+    install(session, *packages(backend), *without_torch(backend))
+    run_concerned(session, backend)
 
-    install(session, "-e", ".", *group("test"), constraints=constraints)
-    for backend in ("numpy", "strict"):
-        session.run("pytest", "--backend", backend, *session.posargs)
+
+@nox.session(python="3.11", default=False)
+@nox.parametrize("extra", named("numpy", "strict", *sorted(set(EXTRAS) & set(CONCERNED))))
+@leaves_room
+def minimums(session: nox.Session, extra: str) -> None:
+    """Run the tests on the lowest versions of everything that an extra, or none, depends on."""
+    bounds = PYPROJECT["project"]["dependencies"] + EXTRAS.get(extra, [])
+    lowest = [bound.replace(">=", "==") for bound in bounds if ">=" in bound]
+    names = {pin.partition("==")[0].partition("[")[0] for pin in lowest}
+    tools = [pin for pin in pins() if pin.partition("==")[0] in {*group("test")} - names]
+    constraints = Path(session.create_tmp(), "constraints.txt")
+    constraints.write_text("\n".join([*tools, *(pin.replace("[array]", "") for pin in lowest)]))
+    # What the lowest versions need and do not ask for: jax.export imports absl, and dpctl 0.21.1
+    # warns of what dpnp 0.19 imports from it.
+    old = {"jax": ["absl-py"], "dpnp": ["dpctl<0.21.1"]}.get(extra, [])
+    install(session, *packages(extra), *without_torch(extra), *old, constraints=constraints)
+    run_concerned(session, extra)
+
+
+@nox.session(python="3.13", default=False)
+@nox.parametrize("extra", named("numpy", "strict", *sorted(set(EXTRAS) & set(CONCERNED))))
+@leaves_room
+def newest(session: nox.Session, extra: str) -> None:
+    """Run the tests on the newest releases of everything."""
+    session.install("--upgrade", *packages(extra), *without_torch(extra))
+    run_concerned(session, extra)
 
 
 @nox.session

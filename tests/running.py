@@ -12,6 +12,7 @@ from typing import Any
 
 import array_api_compat
 import optree
+import pytest
 
 import arrayrnn
 from arrayrnn import compiled
@@ -21,6 +22,7 @@ __all__ = [
     "backend",
     "bidirectional",
     "known_shapes",
+    "needs_compiled",
     "on",
     "pad_sequences",
     "reverse_sequence",
@@ -78,6 +80,12 @@ def known_shapes() -> Iterator[None]:
     token = _SHAPES_ARE_KNOWN.set(True)
     yield
     _SHAPES_ARE_KNOWN.reset(token)
+
+
+def needs_compiled() -> None:
+    """Skip a test that calls `arrayrnn.compiled` beside other things, where it cannot be had."""
+    least = "0.9.2"
+    pytest.importorskip("jax", minversion=least, reason=f"`compiled` needs JAX {least} or later")
 
 
 def rnn(*positional: Any, **options: Any) -> Any:
