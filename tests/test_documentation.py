@@ -1,6 +1,8 @@
 """The documentation's examples print what they say."""
 
 import doctest
+import re
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +32,25 @@ def test_the_recipes_print_what_they_say():
     assert failed == 0
 
 
+def test_the_table_of_versions_says_what_is_promised_and_tested():
+    _, _, section = (ROOT / "docs/backends.md").read_text().partition("\n## Versions\n")
+    rows = [line.split("|")[2:5] for line in section.strip().split("\n\n")[0].splitlines()[2:]]
+    lowest, older, newer = (
+        {*re.findall(r"\d[\d.]*", " ".join(c))} for c in zip(*rows, strict=True)
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    bounds = [re.split(r"\[\w+\]>=|>=", bound) for bound in sum(extras, project["dependencies"])]
+    promised = [bound for bound in bounds if len(bound) == 2]
+    assert lowest == {version for _, version in promised}
+    pins = re.findall(r"^([\w-]+)==([\d.]+)(?:; (.*))?$", PINS.read_text(), re.MULTILINE)
+    for found, marker in ((older, 'python_version < "3.12"'), (newer, 'python_version >= "3.12"')):
+        named = {version for name, version, of in pins if name in dict(promised) and of == marker}
+        assert named <= found
+        assert found <= {version for name, version, of in pins if of in ("", marker)}
+
+
+PINS = ROOT / "tests/constraints.txt"
 RECIPES = {
     "discounted": lambda own: (((own["x"], own["t"]), [own["h"]]), {}),
     "cell": lambda own: ((own["x"], [own["h"], own["h"]]), {}),
