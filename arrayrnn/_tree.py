@@ -143,8 +143,8 @@ def _is_sequence(spec: PyTreeSpec) -> bool:
 
 def _same_container(one: PyTreeSpec, other: PyTreeSpec) -> bool:
     if is_compiling():
-        # What Dynamo puts in the place of a PyTreeSpec cannot be compared before PyTorch 2.13, and
-        # has no `one_level`.
+        # What Dynamo puts in the place of a PyTreeSpec cannot be compared in PyTorch 2.11, and has
+        # neither `kind` nor `one_level`.
         return one.type is other.type and bool(one.entries() == other.entries())
     return _one_level(one) == _one_level(other)
 

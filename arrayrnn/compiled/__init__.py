@@ -66,7 +66,8 @@ def rnn(
         Arrays among them are traced like the inputs. Anything else becomes part of the program,
         which is compiled anew when it changes.
     unroll : bool or int, default: False
-        Compile a loop, the whole sequence (True), or a loop of so many timesteps at once.
+        Compile a loop, the whole sequence (True), or a loop of so many timesteps at once; on a GPU
+        False means 16.
     checkpoint : int, optional
         Counts where gradients are asked for, in the program that computes them: it saves the states
         of every so many timesteps for backward. `unroll=True` unrolls what lies between them.
@@ -152,7 +153,8 @@ def scan(
         and dtypes, ``(*features)``, and no values. It may close over arrays of NumPy; those of
         PyTorch and CuPy have to travel in `init`, or in `xs`.
     unroll : bool or int, default: False
-        Compile a loop, the whole sequence (True), or a loop of so many steps at once.
+        Compile a loop, the whole sequence (True), or a loop of so many steps at once; on a GPU
+        False means 16.
     checkpoint : int, optional
         Counts where gradients are asked for, in the program that computes them: it saves the
         carries of every so many steps for backward. `unroll=True` unrolls what lies between them.
