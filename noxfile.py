@@ -28,8 +28,7 @@ TORCH_PYTHON = "3.11"
 # What the tests need beside the extra of a library.
 MORE = {"compiled": "test-compiled", "numpy": "docs", "dask": "test-dask", "onnx": "test-onnx"}
 LOOP = ("rnn", "scan", "masking", "states")
-# What depends on the version of a library, and is run on others than the one that is developed on:
-# the files of tests, or None for all. The loop itself does not know the versions.
+# What depends on the version of a library, and runs on several: files of tests, or None for all.
 CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
     "numpy": {"numpy": None},
     "strict": {"strict:CPU_DEVICE": None},

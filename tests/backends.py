@@ -177,7 +177,7 @@ def _compile_fast() -> None:
     jax = importlib.import_module("jax")
     jax.config.update("jax_disable_most_optimizations", True)
     if (0, 9) <= release(jax) < (0, 11):
-        # Saves a third of the time. Others end the process at a flag that they do not know.
+        # Saves a third of the time. Other versions end the process at a flag they do not know.
         os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
 
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NEEDED = ("array_api_compat", "cupy", "hypothesis", "jax", "numpy", "optree", "pytest", "torch")
 BACKENDS = ("cupy", "torch:cuda", "cupy:compiled", "torch:cuda:compiled")
 OUTCOMES = ("passed", "failed", "skipped")
-# Which takes longest: workers are shared out by that.
+# What is compiled takes longest, and gets most of the workers.
 SHARES = {"cupy": 2, "torch:cuda": 4, "cupy:compiled": 5, "torch:cuda:compiled": 5}
 
 
@@ -80,7 +80,7 @@ class Run:
         name = backend.replace(":", "-")
         output, report = folder / f"{name}.txt", folder / f"{name}.xml"
         command = [sys.executable, "-m", "pytest", "--backend", backend]
-        command += [f"--junitxml={report}", *workers(backend), *arguments]
+        command += [f"--junitxml={report}", *workers(backend, arguments), *arguments]
         with output.open("wb") as file:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment(), stdout=file, stderr=subprocess.STDOUT
@@ -92,18 +92,16 @@ class Run:
         code = self.process.wait()
         seconds = monotonic() - self.started
         counts = counted(self.report) if self.report.exists() else dict.fromkeys(OUTCOMES, 0)
-        if code and not counts["failed"]:
-            counts["failed"] = 1  # it could not be run, which is no pass
-        if not counts["passed"] and not counts["failed"]:
-            counts["failed"] = 1
+        if code or not counts["passed"]:
+            counts["failed"] = max(1, counts["failed"])  # what could not be run is no pass
         if counts["failed"]:
             print(f"---- {self.backend}\n{self.output.read_text(errors='replace')}")
         return counts, seconds
 
 
-def workers(backend: str) -> list[str]:
+def workers(backend: str, arguments: list[str]) -> list[str]:
     """Share the cores out, where pytest-xdist is there and nobody has asked for a number."""
-    if find_spec("xdist") is None or any(a.startswith("-n") for a in sys.argv[1:]):
+    if find_spec("xdist") is None or any(a.startswith("-n") for a in arguments):
         return []
     cores = os.cpu_count() or 1
     return ["-n", str(max(1, cores * SHARES[backend] // sum(SHARES.values())))]

@@ -87,8 +87,8 @@ def _unrolled(problem: Problem, arrays: Arrays) -> Problem:
     if problem.unroll is not False:
         return problem
     platforms = {d.platform for x in arrays if isinstance(x, jax.Array) for d in x.devices()}
-    factors = [f for platform, f in _TIMESTEPS_OF_A_TURN.items() if platform in platforms]
-    return replace(problem, unroll=factors[0]) if factors else problem
+    factor = max((_TIMESTEPS_OF_A_TURN.get(platform, 1) for platform in platforms), default=1)
+    return replace(problem, unroll=factor) if factor > 1 else problem
 
 
 def _runner(xp: Namespace, arrays: Arrays) -> Callable[[Program, Arrays, Arrays], list[Any]] | None:
