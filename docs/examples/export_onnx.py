@@ -1,8 +1,8 @@
 """A masked LSTM as an ONNX model: one file for any number of sequences, of any lengths.
 
-The step function is written once. Called with NumPy arrays, it computes. Called with those of
-ndonnx, which have no values, it is traced, and `rnn` makes it the body of one ONNX `Loop`. The
-model then runs wherever ONNX does, without Python; here in onnxruntime, against NumPy.
+The step function is written once. NumPy arrays make the step compute. ndonnx arrays have no values:
+`rnn` traces the step with them, and makes it the body of one ONNX `Loop`. The model then runs
+wherever ONNX does, without Python; here in onnxruntime, compared with NumPy.
 
     python -m pip install '.[onnx]' onnxruntime
     python export_onnx.py                  # writes model.onnx
@@ -29,7 +29,7 @@ RUNS = ((1, 1), (3, 10), (32, 50), (5, 400))  # numbers of samples and timesteps
 
 
 class Weights(NamedTuple):
-    """The four gates beside each other: input, forget, output, candidate."""
+    """Weights of the four gates, side by side: input, forget, output, candidate."""
 
     kernel: np.ndarray
     recurrent: np.ndarray
@@ -37,7 +37,7 @@ class Weights(NamedTuple):
 
 
 def draw_weights(rng: np.random.Generator) -> Weights:
-    """Draw the weights that training would give."""
+    """Draw weights in place of those that training would give."""
     shapes = (FEATURES, 4 * UNITS), (UNITS, 4 * UNITS), (4 * UNITS,)
     return Weights(*(0.3 * rng.standard_normal(shape, dtype=np.float32) for shape in shapes))
 
@@ -54,9 +54,9 @@ def lstm_step(x: Array, states: tuple[Any, ...]) -> tuple[Array, list[Array]]:
 
 
 def lstm(x: Array, lengths: Array, weights: Weights) -> tuple[Array, Array]:
-    """Run the LSTM over padded sequences; return its last output and all of them."""
+    """Run the LSTM over padded sequences; return its last output and all outputs."""
     xp = array_namespace(x)
-    # While tracing nobody knows the number of samples: only `x` itself will.
+    # The number of samples is unknown while tracing: `x` itself brings it when the model runs.
     zeros = xp.zeros_like(x[:, 0, :1]) + xp.zeros(UNITS, dtype=x.dtype)
     states, constants = [zeros, zeros], [weights]
     last, outputs, _ = rnn(lstm_step, x, states, constants=constants, input_length=lengths)
@@ -64,7 +64,7 @@ def lstm(x: Array, lengths: Array, weights: Weights) -> tuple[Array, Array]:
 
 
 def export(weights: Weights) -> onnx.ModelProto:
-    """Trace the LSTM, its numbers of samples and timesteps left open."""
+    """Trace the LSTM, with the numbers of samples and timesteps left open."""
     x = ndonnx.argument(shape=("samples", "time", FEATURES), dtype=ndonnx.float32)
     lengths = ndonnx.argument(shape=("samples",), dtype=ndonnx.int64)
     last, outputs = lstm(x, lengths, weights)
@@ -74,7 +74,7 @@ def export(weights: Weights) -> onnx.ModelProto:
 
 
 def padded(samples: int, time: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw sequences, NaN behind the end of each, and their lengths."""
+    """Draw sequences, with NaN behind the end of each, and their lengths."""
     x = rng.standard_normal((samples, time, FEATURES), dtype=np.float32)
     lengths = rng.integers(1, time, size=samples, endpoint=True)
     x[np.arange(time) >= lengths[:, None]] = np.nan
@@ -82,7 +82,7 @@ def padded(samples: int, time: int, rng: np.random.Generator) -> tuple[np.ndarra
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Export the model, run it at several sizes, and print how far it is from NumPy."""
+    """Export the model, run it at several sizes, and print its differences from NumPy."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     file = {"nargs": "?", "type": Path, "default": Path("model.onnx")}
     parser.add_argument("file", help="where to write the model, default: %(default)s", **file)

@@ -1,15 +1,15 @@
 """The level of the Nile: a Kalman filter as a step function, a grid of models as its samples.
 
-The yearly flow of the Nile at Aswan is a level that wanders, and what the year adds to it:
+The yearly flow of the Nile at Aswan is the sum of a wandering level and the year's irregular part:
 
     flow[t]      = level[t] + irregular[t],    irregular ~ N(0, irregular variance)
     level[t + 1] = level[t] + change[t],       change    ~ N(0, level variance)
 
-Which two variances make the flows most likely? A sample of `rnn` is one pair of them, so that one
-call filters a whole grid; a finer grid is then laid around the best pair, until it is found. The
-published variances are from Durbin and Koopman, *Time Series Analysis by State Space Methods*
-(2012); their log-likelihood, from the second year on, is from Fulton, *Estimating Time Series
-Models by State Space Methods in Python*.
+The script searches for the two variances that make the flows most likely. Each sample of `rnn` is
+one pair of variances, so one call filters a whole grid; each next grid is a finer one around the
+best pair, until the best is found. The published variances are from Durbin and Koopman, *Time
+Series Analysis by State Space Methods* (2012); their log-likelihood, from the second year on, is
+from Fulton, *Estimating Time Series Models by State Space Methods in Python*.
 
     python nile.py                    # NumPy
     python nile.py --backend torch    # another array library, the same figures
@@ -35,8 +35,9 @@ BACKENDS = ("numpy", "torch", "jax", "dask", "cupy", "dpnp", "strict")
 COMPILED = ("numpy", "torch", "jax", "cupy")
 MODULES = {"dask": "dask.array", "jax": "jax.numpy", "strict": "array_api_strict"}
 PUBLISHED = {"irregular variance": 15099.0, "level variance": 1469.1, "log-likelihood": -632.5377}
-# Next to nothing is known of the level before the first flow. Fulton's figure belongs to this
-# variance; the book's have an infinite one, which moves the result to 15098.5, 1469.2, -632.5456.
+# Variance of the level before the first flow, of which next to nothing is known. Fulton's figure
+# belongs to this variance; the book's figures belong to an infinite one, which moves the result to
+# 15098.5, 1469.2, -632.5456.
 VAGUE = 1e6
 POINTS = 25  # along each side of a grid
 CALLS = 6  # the spacing shrinks to a sixth from call to call, in the end to 0.005 %
@@ -44,7 +45,7 @@ QUANTILE = 1.6449  # of the normal distribution: 5 % are left out on either side
 
 
 class Filtered(NamedTuple):
-    """What a year's flow tells: `(samples, 1)` from a step, `(samples, time, 1)` from all."""
+    """Results of the filter: `(samples, 1)` from one step, `(samples, time, 1)` from all steps."""
 
     log_likelihood: Array
     level: Array
@@ -95,13 +96,13 @@ def fit(flows: Array, is_compiled: bool = False) -> tuple[dict[str, float], Filt
 
 
 def to_backend(values: list[float], backend: str) -> Array:
-    """Make a float64 array of the chosen library, here and nowhere else known by name."""
+    """Make a float64 array of the chosen library, which only this function knows by name."""
     try:
         if backend == "jax":
             import_module("jax").config.update("jax_enable_x64", True)
         xp = import_module(MODULES.get(backend, backend))
         return xp.asarray(values, dtype=xp.float64)
-    except Exception as error:  # not installed, no driver, no device: every library has its own
+    except Exception as error:  # not installed, no driver, no device: each library has its own
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise SystemExit(f"nile.py: cannot use {backend}: {reason}") from None
 
@@ -124,7 +125,7 @@ def plot(file: Path, flows: dict[int, float], *lines: list[float]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fit the model to the flows; print what was found beside what was published."""
+    """Fit the model to the flows; print the results beside the published figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="default: %(default)s")
     parser.add_argument("--compiled", action="store_true", help="compile the filter with JAX")
