@@ -27,24 +27,39 @@ CONSTRAINTS = Path("tests/constraints.txt").resolve()
 TORCH_PYTHON = "3.11"
 # What the tests need beside the extra of a library.
 MORE = {"compiled": "test-compiled", "numpy": "docs", "dask": "test-dask", "onnx": "test-onnx"}
-LOOP = ("rnn", "scan", "masking", "states")
-# What depends on the version of a library, and runs on several: files of tests, or None for all.
+LOOP = ("test_rnn.py", "test_scan.py", "recurrence/test_masking.py", "arguments/test_states.py")
+# What depends on the version of a library, and runs on several: paths in tests/, or None for all.
 CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
     "numpy": {"numpy": None},
     "strict": {"strict:CPU_DEVICE": None},
     "jax": {
-        "jax": (*LOOP, "jax", "sharding", "checkpoint", "foreign"),
-        "jax:jit": (*LOOP, "reverse_sequence", "padding"),
+        "jax": (
+            *LOOP,
+            "loops/test_jax.py",
+            "loops/test_checkpointing.py",
+            "libraries/test_sharding.py",
+            "libraries/test_foreign.py",
+        ),
+        "jax:jit": (*LOOP, "test_reverse_sequence.py", "recurrence/test_samplewise_padding.py"),
     },
     "compiled": {
-        "numpy:compiled": (*LOOP, "compiled", "compiled_arrays", "tracing", "checkpoint"),
+        "numpy:compiled": (*LOOP, "compiled", "loops/test_checkpointing.py"),
         "jax:compiled": LOOP,
     },
-    "dask": {"dask": (*LOOP, "dask")},
-    "onnx": {"onnx": (*LOOP, "onnx", "documentation")},
-    "dpnp": {"dpnp": (*LOOP, "arrays", "purity")},
-    "progress": {"numpy": ("calls", "checks")},
-    "torch": {"torch:cpu": (*LOOP, "torch", "checkpoint", "purity", "foreign", "host")},
+    "dask": {"dask": (*LOOP, "loops/test_dask.py")},
+    "onnx": {"onnx": (*LOOP, "loops/test_onnx.py", "test_documentation.py")},
+    "dpnp": {"dpnp": (*LOOP, "libraries/test_arrays.py", "recurrence/test_purity.py")},
+    "progress": {"numpy": ("loops/test_calls.py", "arguments/test_checks.py")},
+    "torch": {
+        "torch:cpu": (
+            *LOOP,
+            "libraries/test_torch.py",
+            "libraries/test_host.py",
+            "libraries/test_foreign.py",
+            "loops/test_checkpointing.py",
+            "recurrence/test_purity.py",
+        )
+    },
 }
 ONE_THREAD = dict.fromkeys(
     (
@@ -135,7 +150,7 @@ def run_concerned(session: nox.Session, name: str) -> None:
     posargs = [argument for argument in session.posargs if argument != "--whole"]
     for backend, files in CONCERNED[name].items():
         whole = files is None or "--whole" in session.posargs
-        paths = [] if whole else [f"tests/test_{file}.py" for file in files or ()]
+        paths = [] if whole else [f"tests/{path}" for path in files or ()]
         session.run("pytest", "--backend", backend, *workers(backend), *paths, *posargs)
 
 
@@ -178,10 +193,11 @@ def tests(session: nox.Session, backend: str) -> None:
         options = workers(name)
         if backend == "compiled":
             # About what is not compiled, and run in other sessions.
-            options += [f"--ignore=tests/test_{file}.py" for file in ("jax", "torch")]
+            about_others = ("loops/test_jax.py", "libraries/test_torch.py")
+            options += [f"--ignore=tests/{path}" for path in about_others]
         if name == "jax:compiled":
             # What goes to JAX is JAX's already: what is left is how a call is put together.
-            options += [f"tests/test_{file}.py" for file in ("rnn", "scan", "masking", "states")]
+            options += [f"tests/{path}" for path in LOOP]
         session.run("pytest", "--backend", name, *options, *session.posargs)
     if backend == "torch" and gpu_missing:
         session.warn(f"torch:cuda skipped: {gpu_missing}")

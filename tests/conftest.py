@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-import running
-from abilities import Ability
 from arrayrnn import _blocks
-from backends import Backend
+from support import running
+from support.abilities import Ability
+from support.backends import Backend
 
 settings.register_profile("arrayrnn", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("arrayrnn")

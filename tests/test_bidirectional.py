@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arrayrnn
-from abilities import Ability
 from arrayrnn import compiled
-from backends import Backend, assert_same
-from oracle import Recorder, draw, halving, recurrence
-from running import bidirectional
+from support.abilities import Ability
+from support.backends import Backend, assert_same
+from support.oracle import Recorder, draw, halving, recurrence
+from support.running import bidirectional
 from test_properties import EXAMPLES
 
 MERGES = {

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from array_api_compat import array_namespace
 
-from abilities import Ability
-from backends import Backend, assert_same
-from oracle import Recorder, recurrence
-from running import rnn
+from support.abilities import Ability
+from support.backends import Backend, assert_same
+from support.oracle import Recorder, recurrence
+from support.running import rnn
 
 SAMPLES, TIME, FEATURES = 2, 4, 3
 

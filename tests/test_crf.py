@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 from array_api_compat import array_namespace
 
-from backends import assert_same
-from running import rnn
+from support.backends import assert_same
+from support.running import rnn
 
 SAMPLES, TIME, LABELS = 2, 4, 3
 LENGTHS = [4, 2]

@@ -11,10 +11,11 @@ import optree
 import pytest
 
 import arrayrnn
-from abilities import Ability, lacking
 from arrayrnn import compiled
-from backends import assert_same
-from running import rnn
+from support import abilities
+from support.abilities import Ability, lacking
+from support.backends import assert_same
+from support.running import rnn
 
 ROOT = Path(__file__).parent.parent
 
@@ -105,7 +106,8 @@ def test_the_page_about_compiled_prints_what_it_says():
 
 def test_what_a_library_cannot_do_is_what_tests_are_skipped_for():
     assert {*lacking()} == {str(ability) for ability in Ability}
-    tests = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
+    files = {*Path(__file__).parent.rglob("*.py")} - {Path(abilities.__file__)}
+    tests = "".join(file.read_text() for file in files)
     for ability in Ability:
         assert lacking()[str(ability)], ability
         assert f"Ability.{ability.name}" in tests, ability

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import arrayrnn
-import running
-from abilities import Ability
 from arrayrnn import compiled
-from backends import Backend, assert_same
-from oracle import Recorder
-from running import rnn
+from support import running
+from support.abilities import Ability
+from support.backends import Backend, assert_same
+from support.oracle import Recorder
+from support.running import rnn
 
 PAGE = Path(__file__).parent.parent / "docs" / "backends.md"
 ROWS = {
@@ -130,7 +130,7 @@ def test_checkpoint(backend, unroll):
     assert said(backend, "checkpoint") in (
         "changes nothing",
         "recomputed by `torch.utils.checkpoint`",
-        "recomputed by `jax.checkpoint`",  # see tests/test_jax.py
+        "recomputed by `jax.checkpoint`",  # see tests/loops/test_jax.py
     )
     if not (backend.library == "jax" and unroll):  # of which only blocks are unrolled
         assert len(seen) == len(usually_seen)

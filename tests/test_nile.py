@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from array_api_compat import array_namespace, device
 
-import running
-from abilities import Ability
 from arrayrnn import compiled
+from support import running
+from support.abilities import Ability
 
 SCRIPT = Path(__file__).parent.parent / "docs" / "examples" / "nile.py"
 FLOWS = np.loadtxt(SCRIPT.with_suffix(".csv"), delimiter=",", skiprows=1)[:, 1]

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from abilities import Ability
-from backends import assert_same
-from oracle import draw, halving, recurrence
-from running import rnn
+from support.abilities import Ability
+from support.backends import assert_same
+from support.oracle import draw, halving, recurrence
+from support.running import rnn
 
 KEEP = np.array(
     [

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from abilities import Ability
-from backends import Backend, assert_same
-from running import rnn
+from support.abilities import Ability
+from support.backends import Backend, assert_same
+from support.running import rnn
 
 # Every new shape costs some of these libraries compilations, every call a traced one.
 # Fewest where each is traced, exported or compiled. NumPy draws 200, strict 30 on each device.

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arrayrnn
-from abilities import Ability
-from backends import Backend, assert_same
-from oracle import draw
-from running import reverse_sequence, rnn
+from support.abilities import Ability
+from support.backends import Backend, assert_same
+from support.oracle import draw
+from support.running import reverse_sequence, rnn
 from test_properties import EXAMPLES
 
 LENGTHS = [3, 0, 5, 1]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from array_api_compat import array_namespace
 
-from abilities import Ability
-from backends import Backend, assert_same
-from oracle import draw, halving, recurrence
-from running import rnn
+from support.abilities import Ability
+from support.backends import Backend, assert_same
+from support.oracle import draw, halving, recurrence
+from support.running import rnn
 
 KEEP = np.array([[1, 1, 0, 1, 0], [0, 1, 0, 1, 1], [1, 1, 0, 0, 1]], dtype=bool)
 

@@ -8,10 +8,10 @@ import optree
 import pytest
 
 import arrayrnn
-import running
-from abilities import Ability
-from backends import assert_same
-from running import scan
+from support import running
+from support.abilities import Ability
+from support.backends import assert_same
+from support.running import scan
 
 
 class Pair(NamedTuple):

@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import arrayrnn
-from abilities import Ability
 from arrayrnn import Stream
-from backends import Backend, assert_same
-from oracle import draw, halving, recurrence, together
+from support.abilities import Ability
+from support.backends import Backend, assert_same
+from support.oracle import draw, halving, recurrence, together
 from test_properties import EXAMPLES, Call, calls, to_numpy
 
 KEEP = np.array(
@@ -237,7 +237,7 @@ def test_it_goes_on_in_a_new_process(tmp_path):
 import pickle
 import numpy as np, optree
 from arrayrnn import Stream
-from oracle import halving
+from support.oracle import halving
 rest = np.load("rest.npz")
 carry = pickle.load(open("carry.pickle", "rb"))
 saved = np.load("leaves.npz")

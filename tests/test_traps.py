@@ -6,11 +6,11 @@ By hand throughout: two samples, one feature, the numbers small enough to add up
 import numpy as np
 import pytest
 
-import running
-from abilities import Ability
-from backends import assert_same
-from oracle import Recorder
-from running import rnn
+from support import running
+from support.abilities import Ability
+from support.backends import assert_same
+from support.oracle import Recorder
+from support.running import rnn
 
 X = [[[1], [2], [4]], [[10], [20], [40]]]
 KEEP = [[1, 1, 0], [1, 0, 1]]
