@@ -27,7 +27,13 @@ CONSTRAINTS = Path("tests/constraints.txt").resolve()
 TORCH_PYTHON = "3.11"
 # What the tests need beside the extra of a library.
 MORE = {"compiled": "test-compiled", "numpy": "docs", "dask": "test-dask", "onnx": "test-onnx"}
-LOOP = ("test_rnn.py", "test_scan.py", "recurrence/test_masking.py", "arguments/test_states.py")
+LOOP = (
+    "test_rnn.py",
+    "test_scan.py",
+    "arguments/test_states.py",
+    "recurrence/test_masking.py",
+    "recurrence/test_states_handed_on.py",
+)
 # What depends on the version of a library, and runs on several: paths in tests/, or None for all.
 CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
     "numpy": {"numpy": None},
@@ -49,7 +55,7 @@ CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
     "dask": {"dask": (*LOOP, "loops/test_dask.py")},
     "onnx": {"onnx": (*LOOP, "loops/test_onnx.py", "test_documentation.py")},
     "dpnp": {"dpnp": (*LOOP, "libraries/test_arrays.py", "recurrence/test_purity.py")},
-    "progress": {"numpy": ("loops/test_calls.py", "arguments/test_checks.py")},
+    "progress": {"numpy": ("loops/test_progress.py",)},
     "torch": {
         "torch:cpu": (
             *LOOP,

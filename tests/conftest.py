@@ -11,6 +11,8 @@ from support import running
 from support.abilities import Ability
 from support.backends import Backend
 
+pytest_plugins = ["support.refusals"]
+
 settings.register_profile("arrayrnn", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("arrayrnn")
 

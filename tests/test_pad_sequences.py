@@ -14,9 +14,9 @@ import arrayrnn
 from support import running
 from support.abilities import Ability
 from support.backends import Backend, assert_same
+from support.drawn_calls import EXAMPLES
 from support.oracle import draw, halving
 from support.running import pad_sequences, rnn, unpad_sequences
-from test_properties import EXAMPLES
 
 LENGTHS = [3, 0, 5, 1]
 orders = pytest.mark.parametrize("time_major", [False, True], ids=["batch-major", "time-major"])

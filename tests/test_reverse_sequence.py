@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import arrayrnn
 from support.abilities import Ability
 from support.backends import Backend, assert_same
+from support.drawn_calls import EXAMPLES
 from support.oracle import draw
 from support.running import reverse_sequence, rnn
-from test_properties import EXAMPLES
 
 LENGTHS = [3, 0, 5, 1]
 KEEP = np.arange(5) < np.array(LENGTHS)[:, None]

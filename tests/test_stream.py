@@ -21,8 +21,8 @@ import arrayrnn
 from arrayrnn import Stream
 from support.abilities import Ability
 from support.backends import Backend, assert_same
+from support.drawn_calls import EXAMPLES, Call, calls, to_numpy
 from support.oracle import draw, halving, recurrence, together
-from test_properties import EXAMPLES, Call, calls, to_numpy
 
 KEEP = np.array(
     [

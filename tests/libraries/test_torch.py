@@ -13,7 +13,6 @@ from support.backends import assert_same, release
 torch = pytest.importorskip("torch", reason="these tests are about PyTorch")
 dynamo = pytest.importorskip("torch._dynamo")
 counting = pytest.importorskip("torch._dynamo.testing")
-TorchDispatchMode = pytest.importorskip("torch.utils._python_dispatch").TorchDispatchMode
 
 # docs/backends.md says what becomes of such calls before.
 in_one_graph = pytest.mark.skipif(
@@ -220,6 +219,8 @@ def test_no_tensor_is_written_to(randn, tensor):
 
 
 def test_backward_computes_a_number_of_elements_linear_in_time(device):
+    from support.counting import Counting
+
     def elements(time):
         x = torch.ones(2, time, 3, device=device, requires_grad=True)
         mask = torch.ones(2, time, device=device)
@@ -230,18 +231,6 @@ def test_backward_computes_a_number_of_elements_linear_in_time(device):
         return counting.elements
 
     assert elements(2000) < 4.4 * elements(500)
-
-
-class Counting(TorchDispatchMode):
-    """Count the elements of all results."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        results = function(*args, **(kwargs or {}))
-        for result in results if isinstance(results, tuple | list) else [results]:
-            self.elements += result.numel() if isinstance(result, torch.Tensor) else 0
-        return results
 
 
 # ---------------------------------------------------------------------------------- torch.func

@@ -12,9 +12,9 @@ import arrayrnn
 from arrayrnn import _packing
 from arrayrnn._rows import Rows
 from support.backends import assert_same
+from support.drawn_calls import EXAMPLES, calls, to_numpy
 from support.oracle import Recorder, draw, halving, recurrence
 from support.running import rnn
-from test_properties import EXAMPLES, calls, to_numpy
 
 # What JAX and ONNX run is compiled or becomes a graph: one shape for all timesteps.
 PACKING = ("numpy", "torch:cpu", "torch:cuda", "cupy", "dpnp", "strict")
@@ -438,7 +438,7 @@ def test_vmap_over_inputs_is_a_loop_over_them(torch, backend, always):
 
 
 def test_backward_computes_a_number_of_elements_linear_in_time(torch, backend, always):
-    from test_torch import Counting
+    from support.counting import Counting
 
     def elements(time):
         keep = (np.arange(time) % 2 == 0) | (np.arange(3) > 0)[:, None]  # changes at each timestep

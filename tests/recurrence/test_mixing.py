@@ -12,9 +12,9 @@ import pytest
 from array_api_compat import array_namespace
 
 from support.backends import assert_same
+from support.drawn_calls import property_of_calls
 from support.oracle import draw, together
 from support.running import rnn
-from test_properties import property_of_calls
 
 SAMPLES, TIME = 4, 7
 RANDOM = np.random.default_rng(11)
