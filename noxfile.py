@@ -34,6 +34,10 @@ LOOP = (
     "recurrence/test_masking.py",
     "recurrence/test_states_handed_on.py",
 )
+ABOUT_JAX = tuple(f"loops/test_jax_{part}.py" for part in ("transforms", "scan", "checkpoints"))
+ABOUT_TORCH = tuple(
+    f"libraries/test_torch_{part}.py" for part in ("derivatives", "tracers", "compile")
+)
 # What depends on the version of a library, and runs on several: paths in tests/, or None for all.
 CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
     "numpy": {"numpy": None},
@@ -41,7 +45,7 @@ CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
     "jax": {
         "jax": (
             *LOOP,
-            "loops/test_jax.py",
+            *ABOUT_JAX,
             "loops/test_checkpointing.py",
             "libraries/test_sharding.py",
             "libraries/test_foreign.py",
@@ -59,7 +63,7 @@ CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
     "torch": {
         "torch:cpu": (
             *LOOP,
-            "libraries/test_torch.py",
+            *ABOUT_TORCH,
             "libraries/test_host.py",
             "libraries/test_foreign.py",
             "loops/test_checkpointing.py",
@@ -199,8 +203,7 @@ def tests(session: nox.Session, backend: str) -> None:
         options = workers(name)
         if backend == "compiled":
             # About what is not compiled, and run in other sessions.
-            about_others = ("loops/test_jax.py", "libraries/test_torch.py")
-            options += [f"--ignore=tests/{path}" for path in about_others]
+            options += [f"--ignore=tests/{path}" for path in (*ABOUT_JAX, *ABOUT_TORCH)]
         if name == "jax:compiled":
             # What goes to JAX is JAX's already: what is left is how a call is put together.
             options += [f"tests/{path}" for path in LOOP]

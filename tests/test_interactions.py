@@ -130,7 +130,7 @@ def test_checkpoint(backend, unroll):
     assert said(backend, "checkpoint") in (
         "changes nothing",
         "recomputed by `torch.utils.checkpoint`",
-        "recomputed by `jax.checkpoint`",  # see tests/loops/test_jax.py
+        "recomputed by `jax.checkpoint`",  # see tests/loops/test_jax_checkpoints.py
     )
     if not (backend.library == "jax" and unroll):  # of which only blocks are unrolled
         assert len(seen) == len(usually_seen)

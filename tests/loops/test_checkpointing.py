@@ -1,6 +1,6 @@
 """`checkpoint=k` keeps the states of every k timesteps for PyTorch's autograd, and nothing else.
 
-On JAX it is a matter of how a scan is traced: tests/loops/test_jax.py.
+On JAX it is a matter of how a scan is traced: tests/loops/test_jax_checkpoints.py.
 """
 
 import gc
