@@ -20,13 +20,12 @@ array API standard. ``help(arrayrnn.rnn)`` says all there is to say of one funct
 """
 
 from arrayrnn._bidirectional import bidirectional
-from arrayrnn._pad import pad_sequences
-from arrayrnn._reverse import reverse_sequence
+from arrayrnn._padding import pad_sequences, unpad_sequences
+from arrayrnn._reversal import reverse_sequence
 from arrayrnn._rnn import rnn
 from arrayrnn._scan import scan
 from arrayrnn._stream import Stream
 from arrayrnn._typing import StepFunction
-from arrayrnn._unpad import unpad_sequences
 
 __all__ = [
     "StepFunction",

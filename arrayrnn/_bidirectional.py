@@ -1,22 +1,40 @@
-"""`bidirectional`: the public function."""
+"""`bidirectional`: a recurrence in both directions, and the merging of their outputs."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, SupportsIndex, TypeVar, overload
+from typing import Any, Literal, SupportsIndex, TypedDict, TypeVar, Unpack, overload
 
-from arrayrnn._checks import merging
-from arrayrnn._checks.wording import BACKWARD, FORWARD
-from arrayrnn._compilers import not_compiled
-from arrayrnn._operations import join_features
-from arrayrnn._problem import Result
-from arrayrnn._reading import Direction, problems_of
-from arrayrnn._tree import Nest
+from arrayrnn._arguments.reading import read_inputs
+from arrayrnn._libraries.operations import join_features
+from arrayrnn._libraries.torch import not_compiled
+from arrayrnn._loops import run
+from arrayrnn._recurrence.axes import agree
+from arrayrnn._recurrence.errors import came, describe, expect_structure
+from arrayrnn._recurrence.nests import Named, Nest
+from arrayrnn._recurrence.options import Options
+from arrayrnn._recurrence.problem import Result
+from arrayrnn._recurrence.words import BACKWARD, FORWARD, RNN
 from arrayrnn._typing import Array, Input, Namespace, Output, StepFunction
-from arrayrnn.loops import loop_for
-
-__all__ = ["bidirectional"]
 
 Other = TypeVar("Other")
 States = tuple[list[Any], list[Any]]
+
+_MERGES = ("concat", "sum", "mul", "ave")
+_UNMERGED = "`merge=None` returns both as they are."
+
+
+class Shared(TypedDict, total=False):
+    """Options of `bidirectional` that both of its overloads take."""
+
+    mask: Any
+    constants: Sequence[Any] | None
+    unroll: bool | int
+    input_length: SupportsIndex | Sequence[int] | Array | None
+    time_major: bool
+    zero_output_for_mask: bool
+    return_all_outputs: bool
+    samplewise: bool
+    checkpoint: SupportsIndex | None
+    progress: bool | Callable[[int, int], object] | None
 
 
 @overload
@@ -28,17 +46,8 @@ def bidirectional(
     backward_states: Sequence[Any] | Array,
     *,
     merge: Literal["concat", "sum", "mul", "ave"] = "concat",
-    mask: Any = None,
-    constants: Sequence[Any] | None = None,
-    unroll: bool | int = False,
-    input_length: SupportsIndex | Sequence[int] | Array | None = None,
-    time_major: bool = False,
-    zero_output_for_mask: bool = False,
-    return_all_outputs: bool = True,
     initial_output: tuple[Output | None, Output | None] | None = None,
-    samplewise: bool = False,
-    checkpoint: SupportsIndex | None = None,
-    progress: bool | Callable[[int, int], object] | None = None,
+    **shared: Unpack[Shared],
 ) -> tuple[Output, Output, States]: ...
 @overload
 def bidirectional(
@@ -49,17 +58,8 @@ def bidirectional(
     backward_states: Sequence[Any] | Array,
     *,
     merge: None,
-    mask: Any = None,
-    constants: Sequence[Any] | None = None,
-    unroll: bool | int = False,
-    input_length: SupportsIndex | Sequence[int] | Array | None = None,
-    time_major: bool = False,
-    zero_output_for_mask: bool = False,
-    return_all_outputs: bool = True,
     initial_output: tuple[Output | None, Other | None] | None = None,
-    samplewise: bool = False,
-    checkpoint: SupportsIndex | None = None,
-    progress: bool | Callable[[int, int], object] | None = None,
+    **shared: Unpack[Shared],
 ) -> tuple[tuple[Output, Other], tuple[Output, Other], States]: ...
 @not_compiled
 def bidirectional(
@@ -176,25 +176,11 @@ def bidirectional(
            [7., 7.],
            [7., 0.]])
     """
-    merging.mode(merge)
-    before = merging.both(initial_output)
-    problems = problems_of(
-        [
-            Direction(FORWARD, forward_step, forward_states, before[0]),
-            Direction(
-                BACKWARD,
-                backward_step,
-                backward_states,
-                before[1],
-                go_backwards=True,
-                in_input_order=True,
-            ),
-        ],
-        inputs,
-        mask=mask,
+    _check_merge(merge)
+    initial = _read_initial_outputs(initial_output)
+    options = Options(
         constants=constants,
         unroll=unroll,
-        input_length=input_length,
         time_major=time_major,
         zero_output_for_mask=zero_output_for_mask,
         return_all_outputs=return_all_outputs,
@@ -202,10 +188,38 @@ def bidirectional(
         checkpoint=checkpoint,
         progress=progress,
     )
-    loops = [loop_for(problem) for problem in problems]
-    one, other = (loop(problem) for loop, problem in zip(loops, problems, strict=True))
-    last, outputs = _merged(problems[0].xp, merge, one, other)
+    shared = read_inputs(RNN, inputs, mask, input_length, options)
+    forwards = shared.problem(FORWARD, forward_step, forward_states, initial[0])
+    backwards = shared.problem(
+        BACKWARD,
+        backward_step,
+        backward_states,
+        initial[1],
+        go_backwards=True,
+        in_input_order=True,
+    )
+    one, other = run(forwards), run(backwards)
+    last, outputs = _merged(forwards.xp, merge, one, other)
     return last, outputs, ([*one.states], [*other.states])
+
+
+def _check_merge(value: Any) -> None:
+    if not (value is None or (isinstance(value, str) and value in _MERGES)):
+        came = repr(value) if isinstance(value, str) else describe(value)
+        raise ValueError(f"`merge` is {came}; expected 'concat', 'sum', 'mul', 'ave' or None.")
+
+
+def _read_initial_outputs(value: Any) -> tuple[Any, Any]:
+    """Return `initial_output` as that of each direction."""
+    if value is None:
+        return None, None
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        came = f" of length {len(value)}" if isinstance(value, list | tuple) else ""
+        raise TypeError(
+            f"`initial_output` is {describe(value)}{came}; expected a pair, that of the forward "
+            "direction and that of the backward one, of which either may be None."
+        )
+    return value[0], value[1]
 
 
 def _merged(xp: Namespace, merge: str | None, one: Result, other: Result) -> tuple[Any, Any]:
@@ -213,13 +227,38 @@ def _merged(xp: Namespace, merge: str | None, one: Result, other: Result) -> tup
     if merge is None:
         return (one.last_output, other.last_output), (one.outputs, other.outputs)
     leaves, nest = Nest.of(one.last_output)
-    merging.outputs(xp, merge, nest, leaves, other.last_output)
+    _expect_mergeable(xp, merge, FORWARD.returned_output(leaves, nest), other.last_output)
 
     def of_both(one: Any, other: Any) -> Any:
         pairs = zip(nest.flatten(one), nest.flatten(other), strict=True)
         return nest.build([_merged_arrays(xp, merge, *pair) for pair in pairs])
 
     return of_both(one.last_output, other.last_output), of_both(one.outputs, other.outputs)
+
+
+def _expect_mergeable(xp: Namespace, merge: str, forwards: Named, output: Any) -> None:
+    """Compare the last outputs of both directions."""
+    seen = f"`{BACKWARD.function}` returned an output"
+    model = f"`{FORWARD.function}`"
+    backwards = expect_structure(output, forwards.nest, seen, model, f" {_UNMERGED}")
+    for k, (one, two) in enumerate(zip(forwards.leaves, backwards, strict=True)):
+        seen = came(forwards, k)
+        if merge == "concat" and one.ndim < 2:
+            raise ValueError(
+                f"{seen}; expected (samples, ..., features), at least 2 dimensions, of which "
+                "`merge='concat'` joins the last. Give it a last axis of length 1."
+            )
+        kinds = ("real floating", "complex floating") if merge == "ave" else "numeric"
+        if merge != "concat" and not xp.isdtype(one.dtype, kinds):
+            expected = "floating" if merge == "ave" else "numeric"
+            raise TypeError(f"{seen}; `merge={merge!r}` expected a {expected} dtype. {_UNMERGED}")
+        both = f"{seen}, and `{BACKWARD.function}` {describe(two)}; `merge={merge!r}` expected"
+        last = -1 if merge == "concat" else None
+        if not agree(one.shape[:last], two.shape[:last]) or one.ndim != two.ndim:
+            but = ", but for the last axis" if merge == "concat" else ""
+            raise ValueError(f"{both} the same shape{but}. {_UNMERGED}")
+        if one.dtype != two.dtype:
+            raise TypeError(f"{both} the same dtype. {_UNMERGED}")
 
 
 def _merged_arrays(xp: Namespace, merge: str, one: Any, other: Any) -> Array:

@@ -1,14 +1,14 @@
-"""`rnn`: the public function."""
+"""`rnn`: a step function, iterated over the time dimension."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex
 
-from arrayrnn._compilers import not_compiled
-from arrayrnn._reading import problem_of_rnn
+from arrayrnn._arguments.reading import read_inputs
+from arrayrnn._libraries.torch import not_compiled
+from arrayrnn._loops import run
+from arrayrnn._recurrence.options import Options
+from arrayrnn._recurrence.words import RNN
 from arrayrnn._typing import Array, Input, Output, StepFunction
-from arrayrnn.loops import loop_for
-
-__all__ = ["rnn"]
 
 
 @not_compiled
@@ -138,22 +138,20 @@ def rnn(
     array([[2. , 5. , 5.5],
            [1. , 1. , 1. ]])
     """
-    problem = problem_of_rnn(
-        step_function,
-        inputs,
-        initial_states,
-        go_backwards,
-        mask,
-        constants,
-        unroll,
-        input_length,
-        time_major,
-        zero_output_for_mask,
-        return_all_outputs,
-        initial_output,
-        samplewise,
-        checkpoint,
-        progress,
+    options = Options(
+        constants=constants,
+        unroll=unroll,
+        time_major=time_major,
+        zero_output_for_mask=zero_output_for_mask,
+        return_all_outputs=return_all_outputs,
+        samplewise=samplewise,
+        checkpoint=checkpoint,
+        progress=progress,
     )
-    result = loop_for(problem)(problem)
+    shared = read_inputs(RNN, inputs, mask, input_length, options)
+    result = run(
+        shared.problem(
+            RNN, step_function, initial_states, initial_output, go_backwards=go_backwards
+        )
+    )
     return result.last_output, result.outputs, list(result.states)

@@ -1,28 +1,18 @@
 """`Stream`: a recurrence over a sequence that comes in chunks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Generic, SupportsIndex
 
-import array_api_compat
-
-from arrayrnn._axes import align
-from arrayrnn._carry import Carry, go_on
-from arrayrnn._checks import arguments, results, streams
-from arrayrnn._checks.wording import STREAM
-from arrayrnn._compilers import never_compiled
-from arrayrnn._held import Held
-from arrayrnn._operations import device_of
-from arrayrnn._problem import Problem
-from arrayrnn._purity import Purity
-from arrayrnn._reading import Direction, problems_of
-from arrayrnn._samples import read_samples
-from arrayrnn._states import from_python, states_apart
-from arrayrnn._tree import tree_leaves
+from arrayrnn._arguments.reading import from_python, read_inputs, read_step, states_apart
+from arrayrnn._libraries.torch import never_compiled
+from arrayrnn._loops import run
+from arrayrnn._recurrence.nests import tree_leaves
+from arrayrnn._recurrence.options import Options
+from arrayrnn._recurrence.problem import Carry, Problem
+from arrayrnn._recurrence.purity import Purity
+from arrayrnn._recurrence.words import STREAM
+from arrayrnn._stream_state import StreamState, expect_values
 from arrayrnn._typing import Array, Input, Output, StepFunction
-from arrayrnn.loops import loop_for
-
-__all__ = ["Stream"]
 
 
 class Stream(Generic[Input, Output]):
@@ -101,18 +91,19 @@ class Stream(Generic[Input, Output]):
         initial_output: Output | None = None,
         samplewise: bool = False,
     ) -> None:
-        arguments.step_function(step_function, STREAM)
-        self._step_function = step_function
-        self._initial_states, nest = states_apart(initial_states, STREAM.initial_states)
-        self._constants = arguments.constants(constants)
-        self._time_major = arguments.switch(time_major, "time_major")
-        self._zero_output_for_mask = arguments.switch(zero_output_for_mask, "zero_output_for_mask")
-        self._return_all_outputs = arguments.switch(return_all_outputs, "return_all_outputs")
+        self._step = read_step(step_function, STREAM)
+        self._options = Options(
+            constants=constants,
+            time_major=time_major,
+            zero_output_for_mask=zero_output_for_mask,
+            return_all_outputs=return_all_outputs,
+            samplewise=samplewise,
+        )
+        leaves, nest = states_apart(initial_states, STREAM.initial_states)
+        self._initial = Carry(leaves)
         self._initial_output = initial_output
-        self._samplewise = arguments.switch(samplewise, "samplewise")
         self._purity: Purity | None = None
-        samples_axis = 1 if self._time_major else 0
-        self._now = self._new = Held(nest, samples_axis, Carry(self._initial_states))
+        self._now = self._new = StreamState(nest, self._initial)
 
     @never_compiled
     def __call__(
@@ -154,38 +145,31 @@ class Stream(Generic[Input, Output]):
             What the step function raises, with a note that names the timestep of the chunk.
         """
         now = self._now
-        states, before = now.carry.states, self._initial_output
-        given: Any = (chunk, mask, input_length, states, self._constants, before)
-        streams.with_values(tree_leaves(given))
-        if now.chunks is not None:
-            streams.chunk(chunk, now.chunks)
-        direction = Direction(STREAM, self._step_function, self.states, self._initial_output)
-        (problem,) = problems_of(
-            [direction],
-            chunk,
-            mask=mask,
-            constants=self._constants,
-            unroll=False,
-            input_length=input_length,
-            time_major=self._time_major,
-            zero_output_for_mask=self._zero_output_for_mask,
-            return_all_outputs=self._return_all_outputs,
-            samplewise=self._samplewise,
-            checkpoint=None,
-            progress=None,
+        known = now.next_problem(chunk) if mask is None and input_length is None else None
+        problem = known or self._read(chunk, mask, input_length)
+        result = run(problem)
+        expect_values([*result.carry.states, *(result.carry.output or ())])
+        self._now = (
+            now.after(problem, result, chunk) if known is None else now._replace(carry=result.carry)
         )
-        if now.chunks is None:
-            self._check_numbers(problem)
-        carry = now.carry._replace(states=problem.states)
-        like = None
-        if now.output is not None and carry.output is not None:
-            like = now.output, [problem.xp.zeros_like(leaf) for leaf in carry.output]
-        self._purity = self._purity or Purity(problem.xp)
-        problem = replace(problem, purity=self._purity)
-        result, carry = go_on(problem, carry, like, loop_for(problem))
-        streams.with_values([*carry.states, *(carry.output or ())])
-        self._now = now.after(carry, result.last_output, problem.input_nest, problem.inputs)
         return result.last_output, result.outputs, list(result.states)
+
+    def _read(self, chunk: Any, mask: Any, input_length: Any) -> Problem:
+        """Read a chunk that is not just like the last one."""
+        now, options, initial_output = self._now, self._options, self._initial_output
+        given: Any = (chunk, mask, input_length, now.carry.states, options.constants)
+        expect_values(tree_leaves((given, initial_output)))
+        now.expect_chunk(chunk)
+        shared = read_inputs(STREAM, chunk, mask, input_length, options)
+        problem = shared.problem(STREAM, self._step, now.states, initial_output)
+        self._purity = self._purity or Purity(problem.xp)
+        problem = problem._replace(purity=self._purity)
+        if now.last is None:
+            # A carry is compared with initial states whose dtypes only a chunk decides on.
+            inputs = problem.inputs.leaves
+            initial = [from_python(problem.xp, leaf, inputs) for leaf in self._initial.states]
+            now.expect_initial(problem.start.states, initial)
+        return now.going_on(problem)
 
     @property
     def states(self) -> list[Any]:
@@ -219,33 +203,5 @@ class Stream(Generic[Input, Output]):
         """
         if samples is None:
             self._now = self._new
-            return
-        streams.with_values([samples])
-        now, (states, output) = self._now, self._now.carry
-        count = streams.to_reset(states, now.state_nest.paths("states"), now.samples)
-        if output is not None and now.output is not None:
-            streams.to_reset(output, now.output.paths("output"), count)
-        model = [*states, *(output or ()), *(now.chunks.rows if now.chunks else ())][0]
-        xp, device = array_api_compat.array_namespace(model), device_of(model)
-        rows = read_samples(xp, samples, count, device)
-
-        def anew(initial: Sequence[Array], current: Sequence[Array]) -> list[Array]:
-            pairs = zip(initial, current, strict=True)
-            return [xp.where(align(xp, rows, old.ndim), new, old) for new, old in pairs]
-
-        carry = now.carry._replace(states=anew(self._initial_states, states))
-        if output is not None and now.output is not None:
-            before = [xp.zeros_like(leaf) for leaf in output]
-            if self._initial_output is not None:
-                results.initial_output(self._initial_output, now.output, output, STREAM)
-                before = [*now.output.leaves(self._initial_output)]
-            carry = carry._replace(output=anew(before, output))
-        streams.with_values([*carry.states, *(carry.output or ())])
-        self._now = replace(now, carry=carry)
-
-    def _check_numbers(self, problem: Problem) -> None:
-        """Compare a carry with initial states whose dtype the first chunk decides about."""
-        xp, inputs = problem.xp, problem.inputs
-        initial = [from_python(xp, leaf, inputs) for leaf in self._initial_states]
-        states = self._now.state_nest.build(problem.states)
-        streams.like(states, self._now.state_nest, initial, "carry['states']", "`initial_states`")
+        else:
+            self._now = self._now.reset(samples, self._initial.states, self._initial_output)

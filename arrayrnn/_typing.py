@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Array", "Input", "Namespace", "Output", "StepFunction"]
-
 # A module, or what stands for one: the standard gives it no type.
 Namespace = Any
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from arrayrnn import _blocks
+from arrayrnn._loops import blocks as _blocks
 from support import running
 from support.abilities import Ability
 from support.backends import Backend

@@ -161,7 +161,7 @@ def test_arguments_of_both_directions_are_checked_before_any_step(error, message
         (
             ValueError,
             (
-                "`backward_step` returned an output of the structure {'y': *}; to merge it, "
+                "`backward_step` returned an output of the structure {'y': *}; "
                 "expected that of `forward_step`, * (* is an array). `merge=None` returns both as "
                 "they are."
             ),

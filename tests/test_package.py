@@ -1,9 +1,10 @@
-"""The public surface, and what the package keeps away from."""
+"""The public surface, the layers of the package, and what it keeps away from."""
 
 import ast
 import pydoc
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,21 +12,46 @@ import pytest
 import arrayrnn
 
 PACKAGE = Path(arrayrnn.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
 LIBRARIES = {"cupy", "dask", "dpnp", "jax", "ndonnx", "numpy", "spox", "tensorflow", "torch"}
-# The files that are about libraries, and those of what is built on one.
-NAMING = {
-    *(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.glob("compiled/_[!_]*.py")),
-    "_foreign.py",
-    "_host.py",
-    "_memory.py",
-    "_onnx.py",
-    "_operations.py",
-    "_packing.py",
-    "_recomputation.py",
-    "loops/dask.py",
-    "loops/jax.py",
-    "loops/onnx.py",
-}
+# Rooms that may import one another only downwards; those of one layer do not know each other.
+LAYERS = [
+    {"_typing"},
+    {"_libraries"},
+    {"_recurrence"},
+    {"_arguments", "_loops"},
+    {"verbs"},
+    {"compiled"},
+]
+NAMES_LIBRARIES = ("_libraries/", "_loops/", "compiled/")
+MOST_PARAMETERS = 8
+
+
+def name_of(file):
+    return file.relative_to(PACKAGE).as_posix()
+
+
+def room_of(module):
+    """Return the room of a module of the package, given by its dotted name."""
+    first = module.removeprefix("arrayrnn").removeprefix(".").partition(".")[0]
+    rooms = {room for layer in LAYERS for room in layer}
+    return first if first in rooms else "verbs"
+
+
+@cache
+def tree_of(file):
+    return ast.parse(file.read_text())
+
+
+def imported_by(file):
+    """Return the dotted names that a file imports, wherever it does."""
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "arrayrnn":
+            yield from (f"arrayrnn.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
 
 
 def test_the_public_names():
@@ -48,20 +74,42 @@ def test_importing_it_imports_no_array_library():
     assert not LIBRARIES & {name.partition(".")[0] for name in shown.stdout.split()}
 
 
-@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
-def test_array_libraries_are_imported_where_they_are_named_alone(file):
-    tree = ast.parse(file.read_text())
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_array_libraries_are_imported_in_few_rooms(file):
     # Type checkers need NumPy's name; nothing is imported for it.
     for_types = {
         node
-        for branch in ast.walk(tree)
+        for branch in ast.walk(tree_of(file))
         if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
         for node in ast.walk(branch)
     }
     imported = set()
-    for node in set(ast.walk(tree)) - for_types:
+    for node in set(ast.walk(tree_of(file))) - for_types:
         if isinstance(node, ast.Import):
             imported |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             imported.add(node.module.partition(".")[0])
-    assert file.relative_to(PACKAGE).as_posix() in NAMING or not LIBRARIES & imported
+    assert name_of(file).startswith(NAMES_LIBRARIES) or not LIBRARIES & imported
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_rooms_import_only_from_layers_below(file):
+    level = {room: k for k, layer in enumerate(LAYERS) for room in layer}
+    own = room_of(".".join(file.relative_to(PACKAGE).with_suffix("").parts))
+    for module in imported_by(file):
+        if module.partition(".")[0] == "arrayrnn":
+            other = room_of(module)
+            assert other == own or level[other] < level[own], module
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_only_public_functions_take_many_parameters(file):
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, functions):
+            arguments = node.args
+            count = len([*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs])
+            name = getattr(node, "name", "lambda")
+            is_public = name in arrayrnn.__all__
+            is_stream = name_of(file) == "_stream.py" and name == "__init__"
+            assert count <= MOST_PARAMETERS or is_public or is_stream, name

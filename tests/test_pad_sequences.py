@@ -271,8 +271,8 @@ ERRORS = [
         ValueError,
         (
             "`sequences[1]['b']` is an array of shape (3,) and dtype float64, `sequences[1]['a']` "
-            "is an array of shape (2,) and dtype float64; expected the same length of the first "
-            "axis in every array of a sequence."
+            "is an array of shape (2,) and dtype float64; expected the same time, (time, ...), in "
+            "every array of `sequences[1]`."
         ),
         pad([{"a": zeros(2), "b": zeros(2)}, {"a": zeros(2), "b": zeros(3)}]),
     ),

@@ -273,8 +273,16 @@ CARRIES = {
     "no dict": ([], TypeError, "`carry` is of type list; expected a dict"),
     "other keys": ({"state": 1}, ValueError, "expected ['output', 'states']"),
     "structure": ({"states": []}, ValueError, "expected that of the states of the stream"),
-    "states": ({"states": [np.zeros((3, 1))]}, ValueError, "expected shape (2, 1)"),
-    "dtype": ({"states": [np.zeros((2, 1), "int32")]}, TypeError, "expected dtype float64"),
+    "states": (
+        {"states": [np.zeros((3, 1))]},
+        ValueError,
+        "expected the shape of the states of the stream, (2, 1)",
+    ),
+    "dtype": (
+        {"states": [np.zeros((2, 1), "int32")]},
+        TypeError,
+        "expected the dtype of the states of the stream, float64",
+    ),
     "no array": ({"states": ["h"]}, TypeError, "expected an array"),
     "output": ({"output": np.zeros((3, 1))}, ValueError, "`carry['output']` is"),
     "more keys": ({"donor": None}, ValueError, "expected ['output', 'states']"),
@@ -295,7 +303,7 @@ def test_a_carry_that_does_not_fit_is_refused(change, error, message):
 def test_numbers_get_their_dtype_from_the_first_chunk_and_a_carry_has_to_have_it():
     stream = Stream(lambda x_t, states: (x_t, states), [0.0])
     stream.carry = {"states": [np.float64(1.0)], "output": None}
-    with pytest.raises(TypeError, match="expected dtype float32"):
+    with pytest.raises(TypeError, match="expected the dtype of `initial_states`, float32"):
         stream(np.ones((2, 3, 1), "float32"))
 
 
@@ -416,7 +424,11 @@ def chunks_refused(backend):
         "features": (backend.array(x[..., :1]), ValueError, "expected (samples, time, 2), with"),
         "rank": (backend.array(x[..., None]), ValueError, "expected (samples, time, 2), with"),
         "no time axis": (backend.array(x[:, 0]), ValueError, "expected (samples, time, 2), with"),
-        "dtype": (backend.array(x, "int32"), TypeError, f"expected dtype {backend.float}"),
+        "dtype": (
+            backend.array(x, "int32"),
+            TypeError,
+            f"expected the dtype of the first chunk, {backend.float}",
+        ),
         "library": (other.array(x), TypeError, "like the first chunk. Convert it."),
         "structure": ([backend.array(x)], ValueError, "expected that of the first chunk, *"),
         "no array": (3.0, TypeError, "`chunk` is of type float; expected an array."),

@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
-from arrayrnn._checks import compiling
-from arrayrnn._checks.wording import COMPILED_RNN, COMPILED_SCAN
-from arrayrnn._compilers import never_compiled
-from arrayrnn._problem import Problem, Result
-from arrayrnn._reading import problem_of_rnn, problem_of_scan
+from arrayrnn._arguments.reading import read_inputs
+from arrayrnn._libraries.torch import never_compiled
+from arrayrnn._recurrence.options import Options
+from arrayrnn._recurrence.problem import Problem, Result
+from arrayrnn._recurrence.words import COMPILED_RNN, COMPILED_SCAN
+from arrayrnn._scan import problem_of_scan
 from arrayrnn._typing import Array, Input, Output, StepFunction
+from arrayrnn.compiled._errors import fail_missing
 
 if TYPE_CHECKING:
     from arrayrnn.compiled._cache import CacheInfo
@@ -109,25 +111,22 @@ def rnn(
     >>> last.round(3)
     array([[1.523, 7.616]])
     """
-    problem = problem_of_rnn(
-        step_function,
-        inputs,
-        initial_states,
-        go_backwards,
-        mask,
-        constants,
-        unroll,
-        input_length,
-        time_major,
-        zero_output_for_mask,
-        return_all_outputs,
-        initial_output,
-        samplewise,
-        checkpoint,
-        progress,
-        caller=COMPILED_RNN,
+    options = Options(
+        constants=constants,
+        unroll=unroll,
+        time_major=time_major,
+        zero_output_for_mask=zero_output_for_mask,
+        return_all_outputs=return_all_outputs,
+        samplewise=samplewise,
+        checkpoint=checkpoint,
+        progress=progress,
     )
-    result = _run(problem)
+    shared = read_inputs(COMPILED_RNN, inputs, mask, input_length, options)
+    result = _run(
+        shared.problem(
+            COMPILED_RNN, step_function, initial_states, initial_output, go_backwards=go_backwards
+        )
+    )
     return result.last_output, result.outputs, list(result.states)
 
 
@@ -191,9 +190,8 @@ def scan(
     >>> balances
     array([100.  , 205.  , 165.25])
     """
-    result = _run(
-        problem_of_scan(f, init, xs, length, reverse, unroll, checkpoint, caller=COMPILED_SCAN)
-    )
+    options = Options(unroll=unroll, time_major=True, checkpoint=checkpoint)
+    result = _run(problem_of_scan(COMPILED_SCAN, f, init, xs, length, options, reverse=reverse))
     (carry,) = result.states
     return carry, result.outputs
 
@@ -238,7 +236,7 @@ def _module(name: str) -> Any:
     try:
         version = import_module("jax").__version_info__
     except ImportError as error:
-        compiling.fail_missing(_LEAST_JAX, error)
+        fail_missing(_LEAST_JAX, error)
     if version < tuple(map(int, _LEAST_JAX.split("."))):
-        compiling.fail_missing(_LEAST_JAX, None)
+        fail_missing(_LEAST_JAX, None)
     return import_module(f"arrayrnn.compiled.{name}")

@@ -6,11 +6,8 @@ from typing import Any
 import torch
 from array_api_compat import torch as xp
 
-from arrayrnn._checks import compiling
-from arrayrnn.compiled import _exchange
+from arrayrnn.compiled import _errors, _exchange
 from arrayrnn.compiled._programs import Program, Pullback
-
-__all__ = ["needs_gradients", "run"]
 
 Arrays = Sequence[Any]
 
@@ -50,7 +47,7 @@ class _Operation(torch.autograd.Function):  # type: ignore[misc]  # torch has no
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         if torch.is_grad_enabled():
-            compiling.fail_twice()
+            _errors.fail_twice()
         pullback = ctx.pullback
         chosen = [gradients[k] for k in pullback.differentiable]
         with _exchange.as_in(xp):

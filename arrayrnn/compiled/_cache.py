@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from arrayrnn.compiled._programs import Program
 
-__all__ = ["CACHE", "CacheInfo"]
-
 
 class CacheInfo(NamedTuple):
     """What became of the calls so far.

@@ -7,18 +7,6 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-__all__ = [
-    "ENTERED",
-    "FOR_DERIVATIVES",
-    "RULES_OF_DERIVATIVES",
-    "Given",
-    "anywhere",
-    "evaluate",
-    "has_constants",
-    "has_rule",
-    "opened",
-]
-
 Values = Sequence[Any]
 
 # Only differentiation asks for these.

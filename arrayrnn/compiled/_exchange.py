@@ -16,8 +16,6 @@ import numpy as np
 
 from arrayrnn._typing import Array, Namespace
 
-__all__ = ["as_in", "from_jax", "serves", "to_jax"]
-
 # Below that copying is faster than the exchange.
 _WORTH_SHARING = 1 << 16  # bytes
 _KINDS = "biufc"

@@ -14,23 +14,20 @@ from typing import Any
 import array_api_compat
 import jax
 
-from arrayrnn._axes import swap_time_and_samples
-from arrayrnn._checks import compiling
-from arrayrnn._masking import Mask
-from arrayrnn._problem import Problem, Result
-from arrayrnn._tree import Nest
+from arrayrnn import _loops
+from arrayrnn._libraries.operations import namespace_of, swap_time_and_samples
+from arrayrnn._loops.jax import Iterate, over_time, scan
+from arrayrnn._recurrence.mask import Mask
+from arrayrnn._recurrence.nests import Named, Nest
+from arrayrnn._recurrence.problem import Carry, Problem, Result
 from arrayrnn._typing import Namespace
-from arrayrnn.compiled import _exchange
+from arrayrnn.compiled import _errors, _exchange
 from arrayrnn.compiled._cache import CACHE
 from arrayrnn.compiled._in_place import in_place
 from arrayrnn.compiled._operands import Row, split
 from arrayrnn.compiled._programs import Program
 from arrayrnn.compiled._structure import Structure, program_of, structure_of
 from arrayrnn.compiled._trace import trace
-from arrayrnn.loops import loop_for
-from arrayrnn.loops.jax import Iterate, over_time, scan
-
-__all__ = ["loop"]
 
 Arrays = Sequence[Any]
 
@@ -43,9 +40,9 @@ def loop(problem: Problem) -> Result:
     """Iterate in a program that JAX compiles."""
     xp, row = problem.xp, Row.of(problem)
     if not _exchange.serves(xp):
-        compiling.fail_unserved(xp, problem.caller)
+        _errors.fail_unserved(xp, problem.words)
     if any(isinstance(array, jax.core.Tracer) for array in row.arrays):
-        return loop_for(problem)(problem)  # becomes part of the program around it
+        return _loops.run(problem)  # becomes part of the program around it
     with _exchange.as_in(xp):
         arrays = _handed_over(problem, row)
         problem = _unrolled(problem, arrays)
@@ -66,10 +63,11 @@ def loop(problem: Problem) -> Result:
                 results = run(program, operands, row.arrays)
     if is_within:
         if not array_api_compat.is_jax_namespace(xp):
-            compiling.fail_kept(problem.caller)
-        return loop_for(problem)(problem)
+            _errors.fail_kept(problem.words)
+        return _loops.run(problem)
     last, outputs, states = results[:count], results[count : 2 * count], results[2 * count :]
-    return Result(output.build(last), output.build(outputs), problem.state_nest.build(states))
+    build, carry = output.build, Carry(states, last)
+    return Result(build(last), build(outputs), problem.state_nest.build(states), carry)
 
 
 def _handed_over(problem: Problem, row: Row) -> Arrays:
@@ -78,17 +76,17 @@ def _handed_over(problem: Problem, row: Row) -> Arrays:
         try:
             handed_over.append(_exchange.to_jax(array))
         except Exception as error:  # each library has its own
-            compiling.fail_refused(row.path(problem, k), array, error, problem.caller)
+            _errors.fail_refused(row.path(problem, k), array, error, problem.words)
     return handed_over
 
 
 def _unrolled(problem: Problem, arrays: Arrays) -> Problem:
     """Return `problem` with as many timesteps in a turn of the loop as are good where it runs."""
-    if problem.unroll is not False:
+    if problem.options.unroll is not False:
         return problem
     platforms = {d.platform for x in arrays if isinstance(x, jax.Array) for d in x.devices()}
     factor = max((_TIMESTEPS_OF_A_TURN.get(platform, 1) for platform in platforms), default=1)
-    return replace(problem, unroll=factor) if factor > 1 else problem
+    return problem.with_options(unroll=factor) if factor > 1 else problem
 
 
 def _runner(xp: Namespace, arrays: Arrays) -> Callable[[Program, Arrays, Arrays], list[Any]] | None:
@@ -104,22 +102,23 @@ def _runner(xp: Namespace, arrays: Arrays) -> Callable[[Program, Arrays, Arrays]
 def _key(problem: Problem, structure: Structure, row: Row, outputs: int) -> Any:
     if structure.key is None:
         return None
+    options = problem.options
     return (
         structure.key,
         row.sizes,
         tuple(tuple(array.shape) for array in row.arrays),
         outputs,
-        problem.caller,
+        problem.words,
         problem.time,
-        problem.zero_output_for_mask,
-        problem.samplewise and problem.mask is not None,  # then a donor is looked for
+        options.zero_output_for_mask,
+        options.samplewise and problem.mask is not None,  # then a donor is looked for
         problem.go_backwards,
-        problem.all_outputs,
+        options.return_all_outputs,
         problem.in_input_order,
-        problem.time_axis,
-        type(problem.unroll),  # True is 1
-        problem.unroll,
-        problem.checkpoint,
+        options.time_axis,
+        type(options.unroll),  # True is 1
+        options.unroll,
+        options.checkpoint,
     )
 
 
@@ -131,25 +130,21 @@ def _program(
     It keeps nothing that belongs to the call: neither arrays nor the step function.
     """
     timestep, closed_over = program_of(structure, constants), len(constants)
-    skeleton = replace(
-        problem,
-        caller=replace(problem.caller, single_state=False),
-        step_function=_no_step,
-        inputs=(),
-        states=(),
-        constants=(),
+    skeleton = problem._replace(
+        words=replace(problem.words, state_depth=0),
+        step=_no_step,
+        inputs=Named((), Nest.of((0,) * sizes[0])[1], ""),
+        start=Carry(()),
         mask=None,
-        initial_output=None,
-        progress=None,
-        input_nest=Nest.of((0,) * sizes[0])[1],
+        initial_nest=None,
         state_nest=Nest.of((0,) * sizes[1])[1],
-    )
+    ).with_options(constants=(), progress=None)
 
     def run(skeleton: Problem, iterate: Iterate, *arrays: Any) -> Arrays:
         constants, groups = arrays[:closed_over], split(arrays[closed_over:], sizes)
-        xp = array_api_compat.array_namespace(*groups.inputs, *groups.states)
+        xp, options = namespace_of([*groups.inputs, *groups.states][0]), skeleton.options
         inputs = groups.inputs
-        if skeleton.time_axis:
+        if options.time_axis:
             inputs = [swap_time_and_samples(xp, x) for x in inputs]
 
         def step(x_t: Arrays, states: Arrays) -> tuple[Arrays, Arrays]:
@@ -157,22 +152,19 @@ def _program(
             results = timestep(*constants, *leaves)
             return results[:outputs], results[outputs:]
 
-        traced = replace(
-            skeleton,
+        traced = skeleton._replace(
             xp=xp,
-            step_function=step,
-            inputs=inputs,
-            states=groups.states,
+            step=step,
+            inputs=skeleton.inputs.replaced(inputs),
+            start=Carry(groups.states, [*groups.initial_output] or None),
             # Which timesteps are masked does not become part of the program.
             mask=Mask(groups.keep[0], None) if groups.keep else None,
-            initial_output=[*groups.initial_output] or None,
         )
-        unrolled = traced.unroll is True
-        result = loop_for(traced)(traced) if unrolled else scan(traced, iterate)
+        result = _loops.run(traced) if options.unroll is True else scan(traced, iterate)
         return [*result.last_output, *result.outputs, *result.states]
 
     # Only gradients have anything to keep.
-    fastest = partial(run, replace(skeleton, checkpoint=None), in_place)
+    fastest = partial(run, skeleton.with_options(checkpoint=None), in_place)
     return Program(fastest, partial(run, skeleton, over_time))
 
 

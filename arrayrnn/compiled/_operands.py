@@ -1,18 +1,16 @@
 """The arrays of a problem in one row, as programs take them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import array_api_compat
 import numpy as np
 
-from arrayrnn._axes import swap_time_and_samples
-from arrayrnn._problem import Problem
-from arrayrnn._tree import Nest
+from arrayrnn._libraries.operations import namespace_of, swap_time_and_samples
+from arrayrnn._recurrence.nests import Named, Nest
+from arrayrnn._recurrence.problem import Problem
 from arrayrnn.compiled._exchange import serves
-
-__all__ = ["Groups", "Row", "constants_with", "split"]
 
 Arrays = Sequence[Any]
 
@@ -44,34 +42,38 @@ class Row(NamedTuple):
     @classmethod
     def of(cls, problem: Problem) -> "Row":
         """Take the arrays of `problem`."""
-        inputs, mask = problem.inputs, problem.mask
-        if problem.time_axis:
+        inputs, mask, (states, output) = problem.inputs.leaves, problem.mask, problem.start
+        if problem.options.time_axis:
             # As they came: memory that is in order need not be copied.
             inputs = [swap_time_and_samples(problem.xp, x) for x in inputs]
-        constants, _ = Nest.of(problem.constants)
+        constants, _ = Nest.of(problem.options.constants)
         groups = Groups(
             inputs,
-            problem.states,
+            states,
             [leaf for leaf in constants if _is_handed_over(leaf)],
-            Nest.of(problem.initial_output)[0],
+            output or (),
             [] if mask is None else [mask.keep],
         )
         return cls([array for group in groups for array in group], tuple(map(len, groups)))
 
     def path(self, problem: Problem, k: int) -> str:
         """Return how the caller would write an array."""
-        caller = problem.caller
-        constants, nest = Nest.of(problem.constants)
-        names = nest.paths("constants")
-        paths: tuple[Any, ...] = (
-            problem.input_nest.paths(caller.inputs),
-            caller.state_paths(problem.state_nest, caller.initial_states),
-            [names[i] for i, leaf in enumerate(constants) if _is_handed_over(leaf)],
-            Nest.of(problem.initial_output)[1].paths("initial_output"),
-            ["mask"],
-        )
-        every = [path[i] for path, n in zip(paths, self.sizes, strict=True) for i in range(n)]
-        return every[k]
+        words, nest, output = problem.words, problem.initial_nest, problem.start.output
+        constants = Named.of(problem.options.constants, "constants")
+        handed_over = [i for i, leaf in enumerate(constants.leaves) if _is_handed_over(leaf)]
+        initial = Named(output or (), nest or Nest.of(())[1], words.initial_output)
+        names: list[Callable[[int], str]] = [
+            problem.inputs.path,
+            problem.states.path,
+            lambda i: constants.path(handed_over[i]),
+            initial.path,
+            lambda _: "mask",
+        ]
+        for name, count in zip(names, self.sizes, strict=True):
+            if k < count:
+                return name(k)
+            k -= count
+        raise IndexError
 
 
 def split(row: Arrays, sizes: tuple[int, ...]) -> Groups:
@@ -81,7 +83,7 @@ def split(row: Arrays, sizes: tuple[int, ...]) -> Groups:
 
 def constants_with(problem: Problem, arrays: Arrays) -> tuple[Any, ...]:
     """Return the constants of a problem, others in the place of those that are arrays."""
-    leaves, nest = Nest.of(problem.constants)
+    leaves, nest = Nest.of(problem.options.constants)
     others = iter(arrays)
     built: tuple[Any, ...] = nest.build(
         tuple(next(others) if _is_handed_over(leaf) else leaf for leaf in leaves)
@@ -93,6 +95,4 @@ def _is_handed_over(leaf: Any) -> bool:
     # A constant may be anything: text, say, of which only the step makes sense.
     if isinstance(leaf, np.ndarray | np.generic):
         return leaf.dtype.kind not in "OSTUMm"
-    return array_api_compat.is_array_api_obj(leaf) and serves(
-        array_api_compat.array_namespace(leaf)
-    )
+    return array_api_compat.is_array_api_obj(leaf) and serves(namespace_of(leaf))

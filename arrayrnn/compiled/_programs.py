@@ -6,8 +6,6 @@ from typing import Any
 
 import jax
 
-__all__ = ["Program", "Pullback"]
-
 Arrays = Sequence[Any]
 Function = Callable[..., Arrays]
 

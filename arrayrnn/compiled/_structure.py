@@ -22,8 +22,6 @@ from arrayrnn.compiled._evaluation import (
     opened,
 )
 
-__all__ = ["Structure", "program_of", "structure_of"]
-
 Values = Sequence[Any]
 
 _OF_JAX = Path(jax.__file__).parent

@@ -1,7 +1,6 @@
 """The step, traced for one timestep."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -10,13 +9,12 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
-from arrayrnn._checks import compiling, tracing
-from arrayrnn._problem import Problem
-from arrayrnn._step import Body
-from arrayrnn._tree import Nest, tree_map
+from arrayrnn._recurrence.nests import Nest, tree_map
+from arrayrnn._recurrence.problem import Carry, Problem
+from arrayrnn._recurrence.timestep import Timestep
+from arrayrnn.compiled._errors import closed_over
+from arrayrnn.compiled._errors_tracing import explain
 from arrayrnn.compiled._operands import Groups, constants_with
-
-__all__ = ["trace"]
 
 
 def trace(problem: Problem, groups: Groups) -> tuple[ClosedJaxpr, Nest]:
@@ -25,23 +23,18 @@ def trace(problem: Problem, groups: Groups) -> tuple[ClosedJaxpr, Nest]:
     The program takes a timestep of the inputs, then the groups that come between `inputs` and
     `keep`, all in one row, and returns the leaves of the output and of the states.
     """
-    axis = problem.time_axis
-    outputs: list[Nest] = []  # not the body, which keeps what is traced
-    _, before = Nest.of(problem.initial_output)
+    axis = problem.options.time_axis
+    outputs: list[Nest] = []  # not the timestep, which keeps what is traced
 
     def step(x_t: Any, states: Any, constants: Any, initial_output: Any) -> list[Any]:
-        body = Body(
-            replace(
-                problem,
-                xp=array_api_compat.array_namespace(*x_t, *states),
-                step_function=_explaining(problem),
-                states=states,
-                constants=constants_with(problem, constants),
-                initial_output=before.build(initial_output),
-            )
-        )
-        output, new_states = body.timestep(x_t, None, None, states, ())
-        outputs.append(body.output)
+        traced = problem._replace(
+            xp=array_api_compat.array_namespace(*x_t, *states),
+            step=_explaining(problem),
+            start=Carry(states, initial_output or None),
+        ).with_options(constants=constants_with(problem, constants))
+        timestep = Timestep(traced)
+        output, new_states = timestep.traced(x_t, None, None, states, ())
+        outputs.append(timestep.known_output.nest)
         return [*output, *new_states]
 
     inputs, *others, _ = groups
@@ -59,12 +52,12 @@ def _explaining(problem: Problem) -> Callable[[Any, tuple[Any, ...]], Any]:
     """Return the step of `problem` with errors that say what cannot be traced."""
     of_host = array_api_compat.is_numpy_namespace(problem.xp)
 
-    @wraps(problem.step_function)
+    @wraps(problem.step)
     def step(x_t: Any, states: tuple[Any, ...]) -> Any:
         try:
-            result = problem.step_function(x_t, states)
+            result = problem.step(x_t, states)
         except Exception as error:
-            explained = tracing.explain(error, problem.caller)
+            explained = explain(error, problem.words)
             if explained is None:
                 raise
             raise explained from error
@@ -73,7 +66,7 @@ def _explaining(problem: Problem) -> Callable[[Any, tuple[Any, ...]], Any]:
     def traceable(leaf: Any) -> Any:
         if of_host and isinstance(leaf, np.ndarray | np.generic):
             return jax.numpy.asarray(leaf)  # computed from closed-over arrays alone
-        compiling.closed_over(leaf, problem.caller)
+        closed_over(leaf, problem.words)
         return leaf
 
     return step

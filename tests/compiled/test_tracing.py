@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from array_api_compat import array_namespace
 
-from arrayrnn._checks.tracing import explain
-from arrayrnn._checks.wording import RNN, SCAN
+from arrayrnn._recurrence.words import RNN, SCAN
+from arrayrnn.compiled._errors_tracing import explain
 
 jax = pytest.importorskip("jax", reason="these tests are about what JAX cannot trace")
 jnp = pytest.importorskip("jax.numpy")

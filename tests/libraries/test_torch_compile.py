@@ -173,7 +173,7 @@ def test_an_unrolled_run_that_cannot_be_one_graph_is_not_compiled(randn, masking
 
 @quiet_about_caches
 def test_before_dynamo_follows_nests_an_unrolled_run_is_not_compiled(randn, monkeypatch):
-    monkeypatch.setattr("arrayrnn._compilers._follows_nests", lambda: False)
+    monkeypatch.setattr("arrayrnn._libraries.torch._follows_nests", lambda: False)
 
     def run(x):
         return run_decaying(torch.sin(x))[1] + 1

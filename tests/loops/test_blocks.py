@@ -6,10 +6,13 @@ import weakref
 import numpy as np
 import pytest
 
-from arrayrnn import _blocks
-from arrayrnn._blocks import blocks
-from arrayrnn._masking import ALL, NONE, SAME, SOME, Donor, Mask
-from arrayrnn._tree import Nest
+from arrayrnn._loops import blocks as _blocks
+from arrayrnn._loops.blocks import blocks
+from arrayrnn._recurrence.mask import AGAIN, ALL, NONE, SOME, Donor, Mask
+from arrayrnn._recurrence.nests import Named, Nest
+from arrayrnn._recurrence.options import Options
+from arrayrnn._recurrence.problem import Carry, Problem
+from arrayrnn._recurrence.words import RNN
 from support.abilities import Ability
 from support.backends import Backend
 
@@ -18,13 +21,25 @@ TIMES = [1, 2, 15, 16, 17, 32, 33, 63, 64, 65, 128, 129, 200]
 
 def of(backend, tree, mask=None, *, go_backwards=False):
     """Return the blocks of a nest of arrays with time first."""
-    leaves, nest = Nest.of(tree)
-    xp, time, donor = backend.xp, leaves[0].shape[0], None
+    inputs = Named.of(tree, "inputs")
+    xp, leaves, donor = backend.xp, inputs.leaves, None
     if mask is not None:
         mask = Mask.of(xp, xp, mask, backend.device)
         mask = mask.backwards() if go_backwards else mask
         donor = Donor.of(xp, mask, leaves, [], go_backwards=go_backwards)
-    return blocks(xp, leaves, nest, time, mask, donor, go_backwards=go_backwards)
+    problem = Problem(
+        xp=xp,
+        words=RNN,
+        step=None,
+        inputs=inputs,
+        time=leaves[0].shape[0],
+        start=Carry(()),
+        state_nest=Nest.of(())[1],
+        options=Options(),
+        mask=mask,
+        go_backwards=go_backwards,
+    )
+    return blocks(problem, donor)
 
 
 @pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
@@ -97,12 +112,12 @@ def test_kinds_come_in_the_order_of_the_timesteps(backend, go_backwards):
     mask = backend.array(np.asarray([[0, 0], [0, 1], [1, 1], [1, 0]], dtype=bool))
     kinds = [NONE, SOME, ALL, SOME]
     (block,) = of(backend, backend.array(np.zeros((4, 2, 1))), mask, go_backwards=go_backwards)
-    assert list(block.kinds) == (kinds[::-1] if go_backwards else kinds)
+    assert list(block.coverage) == (kinds[::-1] if go_backwards else kinds)
 
 
 def test_without_a_mask_all_samples_are_of_each_timestep(backend):
     (block,) = of(backend, backend.array(np.zeros((3, 2, 1))))
-    assert list(block.kinds) == [ALL] * 3
+    assert list(block.coverage) == [ALL] * 3
 
 
 @pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
@@ -139,14 +154,14 @@ def test_a_timestep_says_if_the_next_in_order_has_the_same_mask(backend, go_back
     mask = np.asarray([[1, 1], [1, 1], [1, 0], [1, 0], [1, 0], [0, 1], [0, 0], [0, 0]], bool)
     x = backend.array(np.zeros((8, 2, 1)))
     (block,) = of(backend, x, backend.array(mask), go_backwards=go_backwards)
-    forwards = [ALL, ALL, SAME, SAME, SOME, SOME, NONE, NONE]
-    backwards = [NONE, NONE, SOME, SAME, SAME, SOME, ALL, ALL]
-    assert [*block.kinds] == (backwards if go_backwards else forwards)
+    forwards = [ALL, ALL, AGAIN, AGAIN, SOME, SOME, NONE, NONE]
+    backwards = [NONE, NONE, SOME, AGAIN, AGAIN, SOME, ALL, ALL]
+    assert [*block.coverage] == (backwards if go_backwards else forwards)
 
 
 @pytest.mark.needs(Ability.VALUES)
 def test_a_run_of_the_same_mask_ends_with_its_block(backend):
     mask = np.broadcast_to(np.asarray([True, False]), (130, 2)).copy()
     x = backend.array(np.zeros((130, 2, 1)))
-    kinds = [[*block.kinds] for block in of(backend, x, backend.array(mask))]
-    assert kinds == [[SAME] * 63 + [SOME]] * 2 + [[SAME, SOME]]
+    kinds = [[*block.coverage] for block in of(backend, x, backend.array(mask))]
+    assert kinds == [[AGAIN] * 63 + [SOME]] * 2 + [[AGAIN, SOME]]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import arrayrnn
-from arrayrnn._blocks import blocks
-from arrayrnn.loops import eager
+from arrayrnn._loops import eager
+from arrayrnn._loops.blocks import blocks
 from support.abilities import Ability
 from support.backends import assert_same, release
 from support.oracle import Recorder, draw, halving, recurrence
@@ -346,9 +346,9 @@ def test_results_and_calls_are_the_same(backend, mask, go_backwards):
 def test_without_autograd_blocks_are_as_ever(monkeypatch, checkpoint):
     sizes = []
 
-    def recording(*arguments, size, **options):
-        sizes.append(size)
-        return blocks(*arguments, size=size, **options)
+    def recording(problem, *arguments):
+        sizes.append(problem.options.checkpoint)
+        return blocks(problem, *arguments)
 
     monkeypatch.setattr(eager, "blocks", recording)
     rnn(halving, np.zeros((3, 7, 2)), [np.zeros((3, 2))], checkpoint=checkpoint)

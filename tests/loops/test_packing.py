@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import arrayrnn
-from arrayrnn import _packing
-from arrayrnn._rows import Rows
+from arrayrnn._loops import packing as plan
+from arrayrnn._loops.packing import Rows
 from support.backends import assert_same
 from support.drawn_calls import EXAMPLES, calls, to_numpy
 from support.oracle import Recorder, draw, halving, recurrence
@@ -37,7 +37,7 @@ which_outputs = pytest.mark.parametrize("all_outputs", [True, False], ids=["all"
 @pytest.fixture
 def always(monkeypatch):
     """Pack whether it pays or not."""
-    monkeypatch.setattr(_packing, "_WORTH_A_CHANGE", 0)
+    monkeypatch.setattr(plan, "_WORTH_A_CHANGE", 0)
 
 
 @pytest.fixture
@@ -402,7 +402,7 @@ def test_gradients_are_those_of_the_masked_loop(
 ):
     found = {}
     for worth in (0, float("inf")):
-        monkeypatch.setattr(_packing, "_WORTH_A_CHANGE", worth)
+        monkeypatch.setattr(plan, "_WORTH_A_CHANGE", worth)
         options = {"go_backwards": go_backwards, "checkpoint": checkpoint}
         found[worth] = differentiated(torch, backend, keep, float("nan"), **options)
     (gradients, total), (expected, expected_total) = found.values()

@@ -5,7 +5,8 @@ import pytest
 from array_api_compat import array_namespace
 
 import arrayrnn
-from arrayrnn import Stream, _packing, compiled
+from arrayrnn import Stream, compiled
+from arrayrnn._loops import packing as plan
 from support.abilities import Ability
 from support.backends import assert_same
 from support.oracle import draw, halving
@@ -159,7 +160,7 @@ def test_gradients_are_zeros_in_both_directions_on_pytorch(backend, torch, optio
 def test_samples_that_are_left_out_have_no_part_in_gradients_on_pytorch(
     backend, torch, monkeypatch, checkpoint, worth, kept
 ):
-    monkeypatch.setattr(_packing, "_WORTH_A_CHANGE", worth)
+    monkeypatch.setattr(plan, "_WORTH_A_CHANGE", worth)
     x = backend.array(np.asarray([[[0.0]] * 4, [[0.0], [0.0], [3.0], [0.0]]]))
     h = backend.array(np.zeros((2, 1))).requires_grad_()
     divisor = backend.array(np.asarray([[0.0], [2.0]]))

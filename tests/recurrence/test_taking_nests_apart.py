@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from arrayrnn._tree import Nest, NestMismatchError
+from arrayrnn._recurrence.nests import Named, Nest, NestMismatchError
 
 
 class Pair(NamedTuple):
@@ -87,11 +87,10 @@ def test_columns_are_the_values_of_each_leaf(trees, columns):
 
 
 def test_paths_are_what_one_would_write():
-    leaves, nest = Nest.of([{"b": Pair(1, 2)}, (3,)])
-    paths = nest.paths("states")
-    written = [paths[k] for k in range(len(leaves))]
+    states = Named.of([{"b": Pair(1, 2)}, (3,)], "states")
+    written = [states.path(k) for k in range(len(states.leaves))]
     assert written == ["states[0]['b'].first", "states[0]['b'].second", "states[1][0]"]
 
 
 def test_the_path_of_a_lone_leaf_is_its_name():
-    assert Nest.of(1)[1].paths("inputs")[0] == "inputs"
+    assert Named.of(1, "inputs").path(0) == "inputs"

@@ -1,1 +1,0 @@
-"""Every error and its wording."""

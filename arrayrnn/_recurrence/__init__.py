@@ -1,0 +1,1 @@
+"""What a recurrence is: the same for every loop and every library."""
