@@ -97,7 +97,7 @@ def read_inputs(
         )
     xp = namespace_of(named.leaves[0])
     expect_together(named, xp, named)
-    length = read_length(input_length, time, name)
+    length = None if input_length is None else read_length(input_length, time, name)
     over_time = [x if time_major else swap_time_and_samples(xp, x) for x in named.leaves]
     keep = None
     if mask is not None:

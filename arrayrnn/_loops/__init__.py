@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import array_api_compat
 
-from arrayrnn._loops import packed
+from arrayrnn._loops import eager, packed
 from arrayrnn._recurrence.axes import is_fixed
 from arrayrnn._recurrence.problem import Problem, Result
 
@@ -41,4 +41,4 @@ def _loop_for(problem: Problem) -> Callable[[Problem], Result]:
         from arrayrnn._loops import jax
 
         return jax.loop
-    return packed.loop
+    return packed.loop if problem.mask is not None and options.samplewise else eager.loop

@@ -17,8 +17,8 @@ from arrayrnn._libraries.torch import is_compiling
 from arrayrnn._loops.packing import rows_at
 from arrayrnn._recurrence.axes import align, is_open
 from arrayrnn._recurrence.mask import AGAIN, ALL, SOME, Donor
+from arrayrnn._recurrence.masked import MasksFor
 from arrayrnn._recurrence.problem import Problem
-from arrayrnn._recurrence.timestep import MasksFor
 from arrayrnn._typing import Array, Namespace
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -12,12 +13,13 @@ from arrayrnn._loops.blocks import Block, blocks
 from arrayrnn._loops.layout import result_of_timesteps
 from arrayrnn._loops.progress import Progress
 from arrayrnn._recurrence.mask import AGAIN, ALL, NONE, Donor
+from arrayrnn._recurrence.masked import MaskedTimesteps
 from arrayrnn._recurrence.nests import Nest
 from arrayrnn._recurrence.notes import note
 from arrayrnn._recurrence.output import check_new_states
 from arrayrnn._recurrence.problem import Carry, Problem, Result
 from arrayrnn._recurrence.purity import Purity
-from arrayrnn._recurrence.timestep import MaskedTimesteps, Timestep
+from arrayrnn._recurrence.timestep import Timestep
 
 
 def loop(problem: Problem) -> Result:
@@ -30,18 +32,20 @@ def loop(problem: Problem) -> Result:
         if mask.masks_all and timestep.output is None:
             _learn(problem, timestep)
     outputs: Any = [] if problem.options.return_all_outputs else deque(maxlen=1)
-    with progress.reporting(outputs.append) as append:
+    with reporting(progress, outputs.append) as append:
         states = iterate(timestep, blocks(problem, donor), donor, append)
     return _result(problem, timestep, outputs, states)
 
 
-def prepared(problem: Problem) -> tuple[Problem, Progress]:
-    """Return a problem with what every Python loop needs, and who reports its progress."""
+def prepared(problem: Problem) -> tuple[Problem, Progress | None]:
+    """Return a problem with what every Python loop needs, and reports of its progress, if any."""
     xp, options, start = problem.xp, problem.options, problem.start
     if options.checkpoint is not None and not recomputes(xp):
         options = replace(options, checkpoint=None)
-    progress = Progress(problem)
-    problem, purity = progress.watching(problem), problem.purity
+    progress, purity = None, problem.purity
+    if options.progress:
+        progress = Progress(problem)
+        problem = progress.watching(problem)
     if purity is None:
         is_called_once = problem.time == 1 and problem.mask is None
         purity = Purity(xp, is_called_once=is_called_once)
@@ -51,6 +55,11 @@ def prepared(problem: Problem) -> tuple[Problem, Progress]:
     elif purity is problem.purity and options is problem.options:
         return problem, progress  # as a stream has it
     return problem._replace(options=options, start=start, purity=purity), progress
+
+
+def reporting(progress: Progress | None, append: Append) -> AbstractContextManager[Append]:
+    """Give a function that appends an output, and reports the timestep as done if so asked."""
+    return nullcontext(append) if progress is None else progress.reporting(append)
 
 
 def iterate(

@@ -12,6 +12,7 @@ import jax
 from arrayrnn._loops import eager
 from arrayrnn._loops.layout import carries_output, result
 from arrayrnn._recurrence.axes import align, is_fixed
+from arrayrnn._recurrence.masked import run_traced
 from arrayrnn._recurrence.nests import tree_leaves
 from arrayrnn._recurrence.output import Output
 from arrayrnn._recurrence.problem import Problem, Result
@@ -153,7 +154,7 @@ def scan(problem: Problem, iterate: Iterate = over_time) -> Result:
 
     def step(carried: Carried, x: Any) -> tuple[Carried, Leaves]:
         (states, previous), (x_t, keep) = carried, x
-        output, states = timestep.traced(x_t, keep, donor, states, previous or initial)
+        output, states = run_traced(timestep, x_t, keep, donor, states, previous or initial)
         carried = ([*states], [*output] if carries else [])
         return carried, [*output] if shows_all else []
 
@@ -169,7 +170,7 @@ def _traced_output(problem: Problem) -> Output:
 
     def first(inputs: Leaves, keep: Array | None, states: Leaves) -> Leaves:
         timestep = Timestep(problem)
-        output, _ = timestep.traced([x[0] for x in inputs], None, None, states, ())
+        output, _ = run_traced(timestep, [x[0] for x in inputs], None, None, states, ())
         found.append(timestep.known_output.nest)
         if keep is None:
             return [*output]

@@ -13,6 +13,7 @@ from arrayrnn._libraries.onnx import Sizes, integers, settle
 from arrayrnn._loops.layout import carries_output, result
 from arrayrnn._recurrence.errors import came
 from arrayrnn._recurrence.mask import Mask
+from arrayrnn._recurrence.masked import run_traced
 from arrayrnn._recurrence.nests import Named, tree_leaves
 from arrayrnn._recurrence.output import Output
 from arrayrnn._recurrence.problem import Problem, Result
@@ -45,7 +46,8 @@ def loop(problem: Problem) -> Result:
             t = op.sub(at_end, t)
         arrays = [*map(ndonnx.asarray, carried)]
         states, previous = arrays[: len(state_sizes)], arrays[len(state_sizes) :]
-        output, new_states = body.traced(
+        output, new_states = run_traced(
+            body,
             [_at(x, t) for x in inputs],
             None if keep is None else _at(keep, t),
             donor,
@@ -104,7 +106,7 @@ def _traced_output(problem: Problem) -> Output:
 
     x_t = [argument(x, x.shape[1:]) for x in problem.inputs.leaves]
     states = [argument(s, s.shape) for s in problem.start.states]
-    output, _ = timestep.traced(x_t, None, None, states, ())
+    output, _ = run_traced(timestep, x_t, None, None, states, ())
     known = timestep.known_output
     _expect_tensors(problem.words.returned_output(output, known.nest))
     return known._replace(models=_zeros_like(output, problem.mask))

@@ -26,7 +26,7 @@ def loop(problem: Problem) -> Result:
     sizes = [len(stretch.times) for stretch in packing.stretches][order]
     inputs = [split(problem.xp, x, sizes)[order] for x in problem.inputs.leaves]
     run = _Run(problem, packing)
-    with progress.reporting(run.shown.append) as append:
+    with eager.reporting(progress, run.shown.append) as append:
         for k, stretch in enumerate(packing.stretches):
             run.stretch(stretch, [parts[k] for parts in inputs], append)
     return run.result()

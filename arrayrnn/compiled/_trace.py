@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
+from arrayrnn._recurrence.masked import run_traced
 from arrayrnn._recurrence.nests import Nest, tree_map
 from arrayrnn._recurrence.problem import Carry, Problem
 from arrayrnn._recurrence.timestep import Timestep
@@ -33,7 +34,7 @@ def trace(problem: Problem, groups: Groups) -> tuple[ClosedJaxpr, Nest]:
             start=Carry(states, initial_output or None),
         ).with_options(constants=constants_with(problem, constants))
         timestep = Timestep(traced)
-        output, new_states = timestep.traced(x_t, None, None, states, ())
+        output, new_states = run_traced(timestep, x_t, None, None, states, ())
         outputs.append(timestep.known_output.nest)
         return [*output, *new_states]
 

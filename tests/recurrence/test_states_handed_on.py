@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arrayrnn._recurrence import timestep
+from arrayrnn._recurrence import masked
 from support.backends import Backend, assert_same
 from support.oracle import Recorder, draw, recurrence, together
 from support.running import rnn
@@ -78,7 +78,7 @@ def shapes_selected(monkeypatch, step, x, states, **options):
         shapes.append(new.shape)
         return np.where(mask, new, old)
 
-    monkeypatch.setattr(timestep, "where_of", lambda xp: selecting)
+    monkeypatch.setattr(masked, "where_of", lambda xp: selecting)
     rnn(step, x, states, mask=GAPS, **options)
     return shapes
 
