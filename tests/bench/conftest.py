@@ -46,6 +46,7 @@ class Compare(Protocol):
         target: str = "",
         *,
         timesteps: int | None = None,
+        calls: int | None = None,
     ) -> None: ...
 
 
@@ -70,6 +71,7 @@ def compare(benchmark: Any, add_row: Callable[..., None]) -> Compare:
         target: str = "",
         *,
         timesteps: int | None = None,
+        calls: int | None = None,
     ) -> None:
         # Or whoever's turn it is pays for going through the modules of four array libraries.
         gc.collect()
@@ -85,7 +87,11 @@ def compare(benchmark: Any, add_row: Callable[..., None]) -> Compare:
         ratios = [one / another for one, another in zip(our_times, other_times, strict=True)]
         ratio = statistics.median(ratios)
         benchmark.extra_info.update(other=other_times, ratio=ratio, target=target)
-        unit, scale = ("µs/step", 1e6 / timesteps) if timesteps else ("ms", 1e3)
+        unit, scale = "ms", 1e3
+        if timesteps:
+            unit, scale = "µs/step", 1e6 / timesteps
+        elif calls:
+            unit, scale = "µs/call", 1e6 / calls
         medians = [scale * statistics.median(times) for times in (our_times, other_times)]
         add_row(name, *medians, unit, rounds, ratio, target)
 
