@@ -57,7 +57,9 @@ def blocks(
     """
     xp, mask, inputs = problem.xp, problem.mask, problem.inputs
     time = index(problem.time)  # torch.compile may keep it open
-    size = problem.options.checkpoint or _size(xp, time, inputs.leaves)
+    is_cheap = runs_any_shape(xp)
+    are_small = [is_cheap and _is_small(leaf) for leaf in inputs.leaves]
+    size = problem.options.checkpoint or _size(time, are_small=is_cheap and all(are_small))
     parts = [_split(xp, leaf, time, size) for leaf in inputs.leaves]
     keep_parts = [] if mask is None else _split(xp, mask.keep, time, size)
     order = slice(None, None, -1 if problem.go_backwards else 1)
@@ -71,7 +73,10 @@ def blocks(
         leaves = [part[k] for part in parts]
         if rows is not None:
             leaves = rows_at(xp, leaves, rows, axis=1)
-        leaves = [_in_order(xp, leaf) for leaf in leaves]
+        leaves = [
+            copied(xp, leaf) if is_small else leaf
+            for leaf, is_small in zip(leaves, are_small, strict=True)
+        ]
         if keep_parts and SOME in coverage:
             keep = _in_order(xp, keep_parts[k])
             leaves = leaves if donor is None else donor.laid_over(xp, leaves, keep)
@@ -94,7 +99,9 @@ def blocks(
 
 def unstacked(xp: Namespace, array: Array, count: int) -> list[Array]:
     """Return the `count` elements of an array along its first axis."""
-    parts = _split(xp, array, count, _size(xp, count, [array]))
+    parts = _split(
+        xp, array, count, _size(count, are_small=runs_any_shape(xp) and _is_small(array))
+    )
     return [row for part in parts for row in unstack_of(xp)(part)]
 
 
@@ -125,11 +132,9 @@ def _no_masks(_: tuple[tuple[int, ...], ...]) -> Sequence[Sequence[Array]]:
     return ()
 
 
-def _size(xp: Namespace, time: int, arrays: Sequence[Array]) -> int:
-    """Return how many of `time` timesteps of the arrays, time first, make a block."""
-    # Where unstacking is compiled, its time grows with the number of timesteps.
-    is_cheap = runs_any_shape(xp) and all(map(_is_small, arrays))
-    return max(_FEWEST_SMALL if is_cheap else _FEWEST, isqrt(time))
+def _size(time: int, *, are_small: bool) -> int:
+    """Return how many of `time` timesteps make a block; `are_small` if they may be copied."""
+    return max(_FEWEST_SMALL if are_small else _FEWEST, isqrt(time))
 
 
 def _split(xp: Namespace, array: Array, time: int, size: int) -> list[Array]:

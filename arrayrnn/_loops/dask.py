@@ -252,7 +252,7 @@ def _shown(problem: Problem) -> tuple[Output, int | None]:
     ).with_options(constants=tree_map(like, problem.options.constants))
     timestep = Timestep(stand_in)
     try:
-        # What is computed here has no meaning, and neither have warnings of it.
+        # Values computed here have no meaning, and neither have warnings about them.
         with np.errstate(all="ignore"):
             x_t = problem.inputs.nest.build([x[0, ...] for x in inputs])
             timestep.unmasked(x_t, problem.state_nest.build(stand_in.start.states))

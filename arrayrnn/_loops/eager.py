@@ -25,8 +25,9 @@ from arrayrnn._recurrence.timestep import Timestep
 def loop(problem: Problem) -> Result:
     """Iterate over the timesteps in Python."""
     problem, progress = prepared(problem)
-    timestep, donor, mask = Timestep(problem), problem.find_donor(), problem.mask
+    timestep, donor, mask = Timestep(problem), None, problem.mask
     if mask is not None:
+        donor = problem.find_donor()
         if donor is not None:
             donor = donor.for_each_sample(problem.xp, mask.keep.shape[1])
         if mask.masks_all and timestep.output is None:
@@ -79,8 +80,7 @@ def iterate(
                 elif coverage == NONE:
                     output = skipped(output)
                 else:
-                    is_again = coverage == AGAIN
-                    output, states = masked(i, x_t, states, output, is_again=is_again)
+                    output, states = masked(i, x_t, states, output, coverage == AGAIN)
                 append(output)
         except Exception as error:
             # The next step may have failed on what one had returned that nobody had looked at yet.

@@ -1,1 +1,1 @@
-"""What a recurrence is: the same for every loop and every library."""
+"""Parts of a recurrence, the same for every loop and every library."""

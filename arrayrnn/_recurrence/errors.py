@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, NoReturn
 import array_api_compat
 
 from arrayrnn._libraries.foreign import are_plain, refusal
-from arrayrnn._libraries.operations import device_of, namespace_of
+from arrayrnn._libraries.operations import device_of, is_of_host, namespace_of
 from arrayrnn._recurrence.axes import agree
 from arrayrnn._recurrence.nests import NAMESPACE, Named, Nest, NestMismatchError
 from arrayrnn._typing import Array, Namespace
@@ -112,15 +112,14 @@ def expect_axes(
 def expect_together(named: Named, xp: Namespace, first: Named) -> None:
     """Expect arrays of the library and on the device of the first leaf of `first`."""
     model = first.leaves[0]
-    expected = device_of(model)
     for k, leaf in enumerate(named.leaves):
-        if leaf is model:
+        if leaf is model or (type(leaf) is type(model) and is_of_host(leaf)):
             continue
         if not is_array(leaf):
             _fail_no_array(named, k)
         if type(leaf) is not type(model) and (own_xp := namespace_of(leaf)) is not xp:
             fail_library(named.path(k), own_xp, xp, first.path(0))
-        device = device_of(leaf)
+        device, expected = device_of(leaf), device_of(model)
         if device != expected and (refused := _refusal_to_mix(xp, leaf, model)) is not None:
             raise ValueError(
                 f"`{named.path(k)}` is on device {device}, `{first.path(0)}` on {expected}, and "

@@ -37,6 +37,7 @@ class MaskedTimesteps:
         "_masks",
         "_nest",
         "_output_masks",
+        "_shows_zeros",
         "_state_masks",
         "_timestep",
         "_where",
@@ -47,6 +48,7 @@ class MaskedTimesteps:
         self._where = where_of(timestep.problem.xp)
         self._state_masks = masks(tuple([tuple(shape) for shape, _ in timestep.state_specs]))
         self._output_masks: Sequence[Sequence[Array]] | None = None
+        self._shows_zeros = timestep.problem.options.zero_output_for_mask
         self._donor_states = None if donor is None else donor.states
         # States before a stretch of timesteps with one mask, if the last timestep was in one.
         self._before_stretch: Sequence[Array] | None = None
@@ -55,7 +57,7 @@ class MaskedTimesteps:
         self._last_given: Sequence[Array] = ()
 
     def __call__(
-        self, i: int, x_t: Any, states: tuple[Any, ...], previous: Any, *, is_again: bool
+        self, i: int, x_t: Any, states: tuple[Any, ...], previous: Any, is_again: bool
     ) -> tuple[Any, tuple[Any, ...]]:
         """Run the `i`-th timestep of the block.
 
@@ -75,16 +77,14 @@ class MaskedTimesteps:
             held = self._before_stretch or old
             self._before_stretch = held if is_again else None
         result = timestep.call(x_t, states)
-        if timestep.output is None:
-            timestep.learn(result)
-        if previous is None:
+        known, spec_of = timestep.output or timestep.learn(result), timestep.spec_of
+        if previous is None or self._shows_zeros:
             previous = timestep.initial
-        output_like, spec_of = timestep.known_output, timestep.spec_of
-        before, shown = output_like.nest.leaves(timestep.skipped(previous)), []
+        before, shown = known.nest.leaves(previous), []
         try:
             output, new_states = result
             new: Sequence[Array] = nest.leaves(new_states)
-            leaves = output_like.nest.leaves(output)
+            leaves = known.nest.leaves(output)
             # Selecting would broadcast or promote arrays that are unlike.
             if [*map(spec_of, new)] != timestep.state_specs:
                 timestep.check(result)
@@ -93,19 +93,19 @@ class MaskedTimesteps:
                 new = [o if n is g else n for n, g, o in zip(new, given, old, strict=True)]
                 where = self._where_changed
             selected = new if is_again else [*map(where, mask, new, held)]
-            for j, k in enumerate(output_like.state_of):
+            for j, k in enumerate(known.state_of):
                 leaf = leaves[j]
                 if not is_again and k >= 0 and leaf is new[k] and before[j] is held[k]:
                     # An output is often a new state too, and the previous one the old state.
                     shown.append(selected[k])
                     continue
-                if spec_of(leaf) != output_like.specs[j]:
+                if spec_of(leaf) != known.specs[j]:
                     timestep.check(result)
                 shown.append(self._where(self._output_mask(i)[j], leaf, before[j]))
         except Exception:
             timestep.check(result)
             raise
-        return output_like.nest.build(shown), nest.build(selected)
+        return known.nest.build(shown), nest.build(selected)
 
     def _lay_donor_over(self, old: Sequence[Array], mask: Sequence[Array]) -> tuple[Array, ...]:
         """Return the donor's states in masked samples; arrays handed on as they came once only."""
@@ -151,7 +151,7 @@ def run_traced(
             masked = MaskedTimesteps(timestep, _masks_of_one(problem.xp, keep), donor)
             before = timestep.known_output.nest.build(previous)
             x, h = nest.build(x_t), state_nest.build(states)
-            output, new = masked(0, x, h, before, is_again=False)
+            output, new = masked(0, x, h, before, False)
     except Exception as error:
         note(error, problem, None, is_raised_by_step=error is not timestep.refused)
         raise

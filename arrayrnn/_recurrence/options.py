@@ -12,7 +12,7 @@ from arrayrnn._recurrence.errors import describe, dtype_name, is_listed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to run and what to show; checked where they are made."""
+    """Ways to run and to show results; checked where they are made."""
 
     constants: Any = None  # a tuple or None, once read
     unroll: bool | int = False

@@ -159,11 +159,10 @@ def _dtype_cure(leaf: Array, words: Words) -> str:
 
 def check_first(problem: "Problem", leaves: Sequence[Any], nest: Nest, samples: Any) -> None:
     """Check the first output of a step; `samples` is None if nothing is masked."""
-    words = problem.words
+    words, least_rank = problem.words, 1 if problem.has_samples else 0
     named = words.returned_output(leaves, nest)
     if not are_plain(leaves) or {*map(namespace_of, leaves)} != {problem.xp}:
         expect_of_library(named, problem.xp, _GIVEN)
-    least_rank = 1 if problem.has_samples else 0
     for k, leaf in enumerate(leaves):
         if leaf.ndim < least_rank:
             raise ValueError(f"{came(named, k)}; expected {words.output_axes}.")

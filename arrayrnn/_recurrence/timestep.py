@@ -17,7 +17,7 @@ class Timestep:
     Attributes
     ----------
     output : Output or None
-        What outputs are like; known from the first call on, if not before.
+        Structure and specs of the output; known from the first call on, if not before.
     refused : Exception or None
         Complaint about what the step returned.
     """
@@ -35,7 +35,7 @@ class Timestep:
         self._step = step = problem.step
         if constants := problem.options.constants:
             self._step = lambda x_t, states: step(x_t, (*states, *constants))
-        # What guards against a step that may not be pure; None once it is known to be.
+        # Guard against a step that may not be pure; None once it is known to be.
         purity = problem.purity
         self._guard = None if purity is None or purity.is_pure else purity
 
@@ -68,7 +68,7 @@ class Timestep:
                 raise NestMismatchError  # the next step would take a constant for a state
             return output, self._build(self._leaves(new_states))
         except (TypeError, ValueError):
-            # Says what is wrong with the result, if that is what failed.
+            # Says what is wrong with the result, if the result is to blame.
             self.check(result)
             raise
 
@@ -76,15 +76,17 @@ class Timestep:
         """Return the output of masked samples, given the previous one."""
         return self.initial if self.problem.options.zero_output_for_mask else previous
 
-    def learn(self, result: Any) -> None:
+    def learn(self, result: Any) -> Output:
         """Learn what the output is like from what the step returned first."""
         self.check(result)
         output, new_states = result
         try:
-            self.output = Output.learn(self.problem, output, self._leaves(new_states))
+            learned = Output.learn(self.problem, output, self._leaves(new_states))
         except Exception as error:
             self.refused = error
             raise
+        self.output = learned
+        return learned
 
     def check(self, result: Any) -> None:
         """Check what the step returned."""
@@ -100,6 +102,6 @@ class Timestep:
 
     @property
     def known_output(self) -> Output:
-        """What outputs are like, after the first call."""
+        """Structure and specs of the output, known after the first call."""
         assert self.output is not None
         return self.output

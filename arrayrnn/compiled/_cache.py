@@ -1,4 +1,4 @@
-"""The programs that are kept for the next call of the same structure."""
+"""Cache of programs, kept for the next call of the same structure."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from arrayrnn.compiled._programs import Program
 
 
 class CacheInfo(NamedTuple):
-    """What became of the calls so far.
+    """Counts of the calls so far, and of the programs that are kept.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What cannot be compiled, apart from the step's own code."""
+"""Errors of calls that cannot be compiled, apart from the step's own code."""
 
 from typing import Any, NoReturn
 

@@ -1,4 +1,4 @@
-"""Where in the user's code an exception came up, and what the names there stand for."""
+"""Place in the user's code where an exception came up, and values of the names there."""
 
 import ast
 import builtins
@@ -14,7 +14,7 @@ from typing import Any
 
 import array_api_compat
 
-# Whose frames are nobody's step.
+# Frames of these packages are nobody's step.
 LIBRARIES = {
     "array_api_compat", "array_api_extra", "arrayrnn", "cupy", "cupyx", "jax", "jaxlib", "numpy",
     "optree", "scipy", "torch",

@@ -1,4 +1,4 @@
-"""What in a step cannot be traced: which expression, what came there, what to do."""
+"""Errors of steps that cannot be traced: the expression, what came there, what to do."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""What came where a step could not be traced, and the words for it."""
+"""Expressions beyond which a step could not be traced, and the words for them."""
 
 import ast
 import sys
@@ -10,7 +10,7 @@ from arrayrnn._recurrence.errors import describe
 from arrayrnn._recurrence.words import Words
 from arrayrnn.compiled._errors_source import Place
 
-# What functions, methods and built-in functions are called in the standard.
+# Names in the standard for functions, methods and built-in functions.
 STANDARD = {
     "amax": "max", "amin": "min", "array": "asarray", "as_tensor": "asarray", "bmm": "matmul",
     "cat": "concat", "clamp": "clip", "concatenate": "concat", "from_dlpack": "asarray",

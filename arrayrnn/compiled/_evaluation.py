@@ -9,15 +9,15 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 Values = Sequence[Any]
 
-# Only differentiation asks for these.
+# Parameters that only differentiation asks for.
 RULES_OF_DERIVATIVES = {"bwd", "fwd_jaxpr_thunk", "jvp_jaxpr_fun"}
 FOR_DERIVATIVES = RULES_OF_DERIVATIVES | {"out_trees", "symbolic_zeros"}
 
 
 class Given(NamedTuple):
-    """What becomes of programs in a program."""
+    """Changes to the programs in a program."""
 
-    constants: Mapping[int, Any]  # arrays that take the place of theirs, by the ids of these
+    constants: Mapping[int, Any]  # arrays in place of theirs, by the ids of those
     drops_rules: bool  # of derivatives
 
 

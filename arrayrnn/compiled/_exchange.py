@@ -1,7 +1,7 @@
 """Handing arrays to JAX and back without copying, where their memory allows it.
 
-What is handed over has to stay as it is until the results are there, which the caller of a program
-waits for.
+Arrays that are handed over have to stay as they are until the results are there; the caller of a
+program waits for them.
 """
 
 import os
@@ -16,10 +16,10 @@ import numpy as np
 
 from arrayrnn._typing import Array, Namespace
 
-# Below that copying is faster than the exchange.
+# Copying is faster than the exchange below this.
 _WORTH_SHARING = 1 << 16  # bytes
 _KINDS = "biufc"
-# What XLA demands of memory that it is to use as it is.
+# Memory that XLA is to use as it is has to begin at a multiple of this.
 _ALIGNMENT = 64  # bytes
 
 
@@ -48,7 +48,7 @@ def as_in(xp: Namespace) -> Iterator[None]:
         jax.enable_x64(True),
         jax.default_matmul_precision(precision),
         jax.default_device(host),
-        # What is called while JAX traces is computed all the same.
+        # Operations on concrete arrays are computed even while JAX traces.
         jax.ensure_compile_time_eval(),
     ):
         yield

@@ -1,9 +1,9 @@
 """The loop that runs as one program: arrays go to JAX, results come back.
 
-At each call the step is traced once, for one timestep. What the trace shows it to compute, shapes
-and dtypes included, and what else the loop is told are the key of a compiled program; all arrays,
-those included that the step closes over, are its arguments. So new values are never missed, and
-nothing is compiled for them.
+At each call the step is traced once, for one timestep. The trace, shapes and dtypes included, and
+everything else that the loop is told are the key of a compiled program. All arrays are its
+arguments, also those that the step closes over: new values are never missed, and nothing is
+compiled for them.
 """
 
 from collections.abc import Callable, Sequence
@@ -157,7 +157,7 @@ def _program(
             step=step,
             inputs=skeleton.inputs.replaced(inputs),
             start=Carry(groups.states, [*groups.initial_output] or None),
-            # Which timesteps are masked does not become part of the program.
+            # Coverage does not become part of the program.
             mask=Mask(groups.keep[0], None) if groups.keep else None,
         )
         result = _loops.run(traced) if options.unroll is True else scan(traced, iterate)

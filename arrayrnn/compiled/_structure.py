@@ -1,4 +1,4 @@
-"""What tells two traced programs apart, whatever their arrays are."""
+"""Structure of a traced program: all that tells two of them apart but values of arrays."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,12 +25,12 @@ from arrayrnn.compiled._evaluation import (
 Values = Sequence[Any]
 
 _OF_JAX = Path(jax.__file__).parent
-# Up to here the values of arrays may be part of the structure.
+# Arrays of up to this size may be part of the structure by their values.
 _FEW = 1024  # bytes
 
 
 class Structure(NamedTuple):
-    """What a program computes, whatever its arrays are."""
+    """Computation of a program, whatever values its arrays have."""
 
     key: Any  # equal for programs that differ in the values of arrays only; None if unknown
     jaxpr: Jaxpr
@@ -116,7 +116,7 @@ class _Reader:
             return tuple((name, self.parameter(item, within)) for name, item in value.items())
         if isinstance(value, np.ndarray):
             return value.shape, value.dtype, value.tobytes()
-        # What a function returns can change while it stays the same, unless it is JAX's own.
+        # A function may return something else later and stay the same, unless it is JAX's own.
         own = isinstance(value, FunctionType) and value.__module__.partition(".")[0] == "jax"
         if callable(value) and not isinstance(value, type | jax.sharding.Mesh):
             self.is_known = self.is_known and own and value.__closure__ is None
