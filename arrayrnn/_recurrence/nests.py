@@ -82,6 +82,10 @@ class Nest:
         else:
             self.leaves, self.build = self.flatten, spec.unflatten
 
+    def __reduce__(self) -> tuple[type["Nest"], tuple[PyTreeSpec]]:
+        # The methods of a PyTreeSpec do not travel to another process by themselves.
+        return Nest, (self.spec,)
+
     @classmethod
     def of(cls, tree: Any) -> tuple[tuple[Array, ...], "Nest"]:
         """Return the leaves of a nest, in native byte order, and its structure."""

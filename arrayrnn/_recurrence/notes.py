@@ -39,7 +39,7 @@ def called_with(problem: "Problem") -> str:
     ]
     if words.takes.startswith(words.states):
         given.reverse()
-    if count := len(problem.options.constants or ()):
+    if count := len(problem.options.constants):
         given.append(f"constants: {count} value{'s' * (count != 1)}")
     called = f"`{words.function}` was called with {'; '.join(given)}."
     if _takes_others(problem.step, words):

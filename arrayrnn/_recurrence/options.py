@@ -14,7 +14,7 @@ from arrayrnn._recurrence.errors import describe, dtype_name, is_listed
 class Options:
     """Ways to run and to show results; checked where they are made."""
 
-    constants: Any = None  # a tuple or None, once read
+    constants: Any = ()  # a tuple, once read
     unroll: bool | int = False
     time_major: bool = False
     zero_output_for_mask: bool = False
@@ -24,9 +24,8 @@ class Options:
     progress: bool | Callable[[int, int], object] | None = None
 
     def __post_init__(self) -> None:
-        switches = [*map(self.__getattribute__, _SWITCHES)]
-        if {*map(type, switches)} != {bool}:
-            for name, value in zip(_SWITCHES, switches, strict=True):
+        for name in _SWITCHES:
+            if type(value := getattr(self, name)) is not bool:
                 object.__setattr__(self, name, read_switch(value, name))
         if type(self.unroll) is not bool:
             object.__setattr__(self, "unroll", _read_unroll(self.unroll))
@@ -37,9 +36,8 @@ class Options:
             object.__setattr__(self, "checkpoint", every)
         if self.progress is not None:
             _check_progress(self.progress)
-        if self.constants is not None:
-            expect_sequence(self.constants, "constants", "Put a single one into a list.")
-            object.__setattr__(self, "constants", tuple(self.constants))
+        if type(self.constants) is not tuple:
+            object.__setattr__(self, "constants", _read_constants(self.constants))
 
     @property
     def time_axis(self) -> int:
@@ -59,6 +57,13 @@ def read_switch(value: Any, name: str) -> bool:
     if name == "go_backwards" and (is_listed(value) or array_api_compat.is_array_api_obj(value)):
         hint = " A mask is passed as `mask=`, lengths as `input_length=`."
     raise TypeError(f"`{name}` is {came}; expected True or False.{hint}")
+
+
+def _read_constants(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    expect_sequence(value, "constants", "Put a single one into a list.")
+    return tuple(value)
 
 
 def expect_sequence(value: Any, name: str, cure: str) -> None:

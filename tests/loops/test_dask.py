@@ -605,6 +605,24 @@ def peak_memory():
     return 1024 * int(line.split()[1])
 
 
+@pytest.mark.parametrize("nest", [1.0, [1.0, 2.0], {"h": 1.0}], ids=["leaf", "list", "dict"])
+def test_a_graph_travels_to_another_process(nest):
+    cloudpickle = pytest.importorskip("cloudpickle", reason="Dask packs its graphs with it")
+    x = da.ones((2, 4, 1), chunks=(1, 2, 1))
+
+    def step(x_t, states):  # travels by value
+        (h,) = states
+        h = optree.tree_map(lambda leaf: leaf + x_t, h)
+        return h, (h,)
+
+    state = optree.tree_map(lambda leaf: da.full((2, 1), leaf), nest)
+    _, outputs, _ = rnn(step, x, [state], constants=[])
+    leaves = optree.tree_leaves(cloudpickle.loads(cloudpickle.dumps(outputs)))
+    for leaf, first in zip(leaves, optree.tree_leaves(nest), strict=True):
+        expected = np.broadcast_to(first + np.arange(1.0, 5.0)[:, None], (2, 4, 1))
+        assert np.array_equal(leaf.compute(scheduler="synchronous"), expected)
+
+
 @pytest.mark.skipif(not STATUS.exists(), reason="the kernel of Linux knows the peak of memory")
 def test_two_processes_run_more_than_they_could_hold(tmp_path):
     distributed = pytest.importorskip("distributed", reason="Dask runs on processes with it")
