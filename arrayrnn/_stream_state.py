@@ -53,6 +53,12 @@ class StreamState(NamedTuple):
         """The states in the caller's containers."""
         return list(self.state_nest.build(self.carry.states))
 
+    @property
+    def _knows_output(self) -> bool:
+        """Whether the output of the last chunk is of the structure of the carry's."""
+        output = None if self.last is None else self.last.output
+        return output is not None and output.nest is self.output_nest
+
     def next_problem(self, chunk: Any) -> Problem | None:
         """Return the problem of a chunk that is like the last one in all but its values.
 
@@ -60,7 +66,7 @@ class StreamState(NamedTuple):
         checked before.
         """
         last, shape = self.last, self.shape
-        if last is None or shape is None or self.carry.output is None:
+        if last is None or shape is None or self.carry.output is None or not self._knows_output:
             return None
         (model,) = last.inputs.leaves
         if not (
@@ -81,7 +87,7 @@ class StreamState(NamedTuple):
         if output is None or self.output_nest is None:
             return problem  # from the initial output
         problem = problem._replace(start=Carry(problem.start.states, output), initial_nest=None)
-        if self.last is not None:
+        if self.last is not None and self._knows_output:
             return problem._replace(output=self.last.output)
         return problem._replace(output=Output.learn(problem, self.output_nest.build(output)))
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import arrayrnn
 from arrayrnn import Stream
+from arrayrnn._arguments.reading import read_inputs
 from support.abilities import Ability
 from support.backends import Backend, assert_same
 from support.drawn_calls import EXAMPLES, Call, calls, to_numpy
@@ -237,6 +238,7 @@ def test_it_goes_on_in_a_new_process(tmp_path):
 import pickle
 import numpy as np, optree
 from arrayrnn import Stream
+from arrayrnn._arguments.reading import read_inputs
 from support.oracle import halving
 rest = np.load("rest.npz")
 carry = pickle.load(open("carry.pickle", "rb"))
@@ -287,6 +289,47 @@ CARRIES = {
     "output": ({"output": np.zeros((3, 1))}, ValueError, "`carry['output']` is"),
     "more keys": ({"donor": None}, ValueError, "expected ['output', 'states']"),
 }
+
+
+@keeping
+def test_only_a_chunk_unlike_the_last_one_is_read(backend, monkeypatch):
+    read = []
+
+    def recorded(words, chunk, *arguments):
+        read.append(tuple(chunk.shape))
+        return read_inputs(words, chunk, *arguments)
+
+    monkeypatch.setattr("arrayrnn._stream.read_inputs", recorded)
+    stream = Stream(halving, [backend.array(np.zeros((2, 2)))])
+    x = draw(backend, 2, 9, 2)
+    mask = np.asarray([[1, 0], [1, 1]], dtype=bool)
+    found = [
+        stream(backend.array(x[:, :2])),
+        stream(backend.array(x[:, 2:4])),
+        stream(backend.array(x[:, 4:6])),
+        stream(backend.array(x[:, 6:8]), backend.array(mask)),
+        stream(backend.array(x[:, 8:])),
+    ]
+    assert read == [(2, 2, 2), (2, 2, 2), (2, 1, 2)]
+    whole = np.ones((2, 9), dtype=bool)
+    whole[:, 6:8] = mask
+    expected = recurrence(halving, x, [np.zeros((2, 2), backend.float)], whole)
+    assert_same(backend, backend.xp.concat([y for _, y, _ in found], axis=1), expected[1])
+
+
+def test_a_carry_with_an_output_of_another_structure_is_refused_at_the_next_chunk():
+    def step(x_t, states):
+        h = states[0] + x_t
+        return h, [h]
+
+    stream = Stream(step, [np.zeros((2, 1))])
+    stream(np.ones((2, 3, 1)))
+    states = stream.carry["states"]
+    # Without an output the stream forgets what its outputs are like, so that any is taken over.
+    stream.carry = {"states": states, "output": None}
+    stream.carry = {"states": states, "output": {"y": np.zeros((2, 1))}}
+    with pytest.raises(ValueError, match="returned an output of the structure"):
+        stream(np.ones((2, 3, 1)))
 
 
 @pytest.mark.parametrize(("change", "error", "message"), CARRIES.values(), ids=CARRIES)
