@@ -107,13 +107,12 @@ def bidirectional(
     forward_states, backward_states : list or tuple, or array
         The initial states of each direction, as of `rnn`. They need not be alike.
     merge : {'concat', 'sum', 'mul', 'ave'} or None, default: 'concat'
-        What becomes of the two outputs, leaf by leaf: they are joined along the last axis, added,
-        multiplied or averaged. None gives the pair of them.
+        Way to merge the two outputs, leaf by leaf: join them along the last axis, add, multiply or
+        average them. None gives the pair of them.
     constants : list or tuple, optional
         Anything; handed to every step of both directions behind the states.
     initial_output : tuple, optional
-        A pair, one for each direction, either of which may be None: what its output is before its
-        first timestep.
+        A pair, the output of each direction before its first timestep; either may be None.
     progress : bool or callable, optional
         Each direction reports on its own: a bar, or calls with ``(timesteps done, in all)``.
     mask, unroll, input_length, time_major, zero_output_for_mask, return_all_outputs
@@ -142,11 +141,11 @@ def bidirectional(
         As of `rnn`; if the outputs have different dtypes, or one that `merge` cannot compute with;
         if `initial_output` is no pair.
     Exception
-        What a step raises, with a note that names the timestep.
+        Any exception of a step, with a note that names the timestep.
 
     See Also
     --------
-    rnn : Each direction, and what its arguments mean.
+    rnn : Each direction, and the meaning of its arguments.
 
     Notes
     -----

@@ -43,9 +43,9 @@ def pad_sequences(
         At least one. Each ``(time, *features)``, of any length, zero included, and of any features
         and dtype, which all sequences share. The arrays of a nest have the same length.
     time_major : bool, default: False
-        Whether time comes first in what is returned.
+        Whether time comes first in the result.
     value : bool, int, float or complex, default: 0
-        What the padding is filled with, in the dtype of each array.
+        Number that fills the padding, in the dtype of each array.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def pad_sequences(
 
 @never_compiled
 def unpad_sequences(outputs: Output, lengths: Any, *, time_major: bool = False) -> list[Output]:
-    """Take sequences of different lengths out of what they were padded to.
+    """Take sequences of different lengths out of an array that they were padded to.
 
     Parameters
     ----------

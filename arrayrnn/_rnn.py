@@ -114,8 +114,8 @@ def rnn(
         If something is no array or of another library, or a state or output changes its dtype; if
         a switch is no bool.
     Exception
-        What the step function raises, with a note that names the timestep and says what it was
-        called with.
+        Any exception of the step function, with a note that names the timestep and says what the
+        step was called with.
 
     Notes
     -----

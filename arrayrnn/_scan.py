@@ -74,7 +74,7 @@ def scan(
     carry : array or nest of arrays
         The last carry, of the structure of `init`.
     ys : array or nest of arrays
-        What `f` returned at all steps, ``(time, *features)``.
+        The second results of `f` at all steps, ``(time, *features)``.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def scan(
         If there is no array anywhere; if something is no array or of another library; if the carry
         or `y` changes its dtype: nothing is ever promoted.
     Exception
-        What `f` raises, with a note that names the step and says what it was called with.
+        Any exception of `f`, with a note that names the step and says what `f` was called with.
 
     Notes
     -----

@@ -18,8 +18,8 @@ from arrayrnn._typing import Array, Input, Output, StepFunction
 class Stream(Generic[Input, Output]):
     """Iterate a step function over a sequence that comes in chunks.
 
-    However a sequence is cut into chunks, they give exactly what one call of `rnn` gives over all
-    of it. A stream holds what one chunk leaves to the next, and nothing else of the chunks.
+    Chunks give exactly the results of one call of `rnn` over the whole sequence, wherever it is
+    cut. A stream holds the carry from one chunk to the next, and nothing else of the chunks.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class Stream(Generic[Input, Output]):
             If the chunk differs from the first in dtype or library; if something is traced or lazy;
             or as for `rnn`.
         Exception
-            What the step function raises, with a note that names the timestep of the chunk.
+            Any exception of the step function, with a note that names the timestep of the chunk.
         """
         now = self._now
         known = now.next_problem(chunk) if mask is None and input_length is None else None

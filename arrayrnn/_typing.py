@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
-# A module, or what stands for one: the standard gives it no type.
+# A module, or something in its place: the standard gives it no type.
 Namespace = Any
 
 Input = TypeVar("Input")

@@ -127,7 +127,7 @@ def recomputed(run: RunBlock, arrays: Sequence[Any], take_apart: Callable[[Any],
             states, output = nest.build(given)
             return run(block, states, output, found.append), found
 
-        # Comparing shapes, too, not only the number of what is saved, takes 5 % more time.
+        # To compare shapes, too, and not only the number of saved tensors, takes 5 % more time.
         result, found = checkpoint(
             within, on_device, *given, use_reentrant=False, determinism_check="none"
         )

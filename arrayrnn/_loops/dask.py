@@ -50,7 +50,7 @@ def loop(problem: Problem) -> Result:
 
 
 class _Graph:
-    """Tasks of all blocks, and the arrays made of what they compute.
+    """Tasks of all blocks, and the arrays made of their results.
 
     The task ``(block, j, s)`` runs the ``j``-th block of time and the ``s``-th of samples and
     returns ``(carry, outputs)``; ``(carry, j, s)`` takes the carry out of it.

@@ -83,7 +83,7 @@ def iterate(
                     output, states = masked(i, x_t, states, output, coverage == AGAIN)
                 append(output)
         except Exception as error:
-            # The next step may have failed on what one had returned that nobody had looked at yet.
+            # The step may have failed on states that the step before returned: look at them now.
             check_states(states, _last_called(block, i, called))
             by_step = error is not timestep.refused
             note(error, problem, block.times[i], is_raised_by_step=by_step)

@@ -52,7 +52,7 @@ class MaskedTimesteps:
         self._donor_states = None if donor is None else donor.states
         # States before a stretch of timesteps with one mask, if the last timestep was in one.
         self._before_stretch: Sequence[Array] | None = None
-        # States that the last timestep was handed, and what the step was given for them.
+        # States that the last timestep was handed, and those that the step was given for them.
         self._last_old: Sequence[Array] = ()
         self._last_given: Sequence[Array] = ()
 
@@ -65,8 +65,8 @@ class MaskedTimesteps:
         the same mask.
         """
         timestep, where, mask, nest = self._timestep, self._where, self._state_masks[i], self._nest
-        # `held`: what masked samples keep. `given`: what the step sees. Without a donor both are
-        # the states of the timestep before.
+        # Masked samples keep `held`; the step sees `given`. Without a donor both are the states of
+        # the timestep before.
         old: Sequence[Array] = nest.leaves(states)
         held = given = old
         if self._donor_states is None:

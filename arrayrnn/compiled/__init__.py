@@ -55,7 +55,7 @@ def rnn(
 ) -> tuple[Output, Output, list[Any]]:
     """Iterate a step function over the time dimension of arrays, in a compiled program.
 
-    The parameters and what comes back are those of `arrayrnn.rnn`, with these differences.
+    Parameters and results are those of `arrayrnn.rnn`, with these differences.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def rnn(
         If the arrays are of another library, or JAX cannot take one of them; if the step cannot be
         traced: which expression, and what to write instead.
     Exception
-        What `arrayrnn.rnn` and the step function raise.
+        Any exception of `arrayrnn.rnn` and of the step function.
 
     Notes
     -----
@@ -143,7 +143,7 @@ def scan(
 ) -> tuple[Carry, Y]:
     """Scan a function over the first axis of arrays while carrying along state, compiled.
 
-    The parameters and what comes back are those of `arrayrnn.scan`, with these differences.
+    Parameters and results are those of `arrayrnn.scan`, with these differences.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def scan(
         If the arrays are of another library, or JAX cannot take one of them; if `f` cannot be
         traced: which expression, and what to write instead.
     Exception
-        What `arrayrnn.scan` and `f` raise.
+        Any exception of `arrayrnn.scan` and of `f`.
 
     Notes
     -----
