@@ -57,6 +57,9 @@ def blocks(
     """
     xp, mask, inputs = problem.xp, problem.mask, problem.inputs
     time = index(problem.time)  # torch.compile may keep it open
+    if time == 1 and mask is None and rows is None:
+        yield Block(range(start, start + 1), [ALL], partial(_only_timestep, problem))
+        return
     is_cheap = runs_any_shape(xp)
     are_small = [is_cheap and _is_small(leaf) for leaf in inputs.leaves]
     size = problem.options.checkpoint or _size(time, are_small=is_cheap and all(are_small))
@@ -95,6 +98,14 @@ def blocks(
             if coverage[-1] == AGAIN:
                 coverage[-1] = SOME  # a stretch with one mask ends with the block
         yield Block(times[order], coverage, partial(taken_out, k, coverage))
+
+
+def _only_timestep(problem: Problem) -> Opened:
+    """Take out the timestep of inputs that have no other: streams get them one by one."""
+    xp, inputs = problem.xp, problem.inputs
+    is_cheap = runs_any_shape(xp)
+    x_t = [copied(xp, x[0, ...]) if is_cheap and _is_small(x) else x[0, ...] for x in inputs.leaves]
+    return [inputs.nest.build(x_t)], _no_masks
 
 
 def unstacked(xp: Namespace, array: Array, count: int) -> list[Array]:

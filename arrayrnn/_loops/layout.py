@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from math import isqrt
 
-from arrayrnn._libraries.operations import is_spread, swap_time_and_samples
+from arrayrnn._libraries.memory import copied
+from arrayrnn._libraries.operations import is_of_host, is_spread, swap_time_and_samples
 from arrayrnn._libraries.torch import is_compiling
 from arrayrnn._recurrence.nests import Nest
 from arrayrnn._recurrence.problem import Carry, Problem, Result
@@ -73,6 +74,9 @@ def _join(xp: Namespace, timesteps: Leaves, axis: int) -> Array:
         return xp.stack(timesteps, axis=axis)
     if is_spread(timesteps[0]):
         return _stack(xp, timesteps, axis)
+    if len(timesteps) == 1 and is_of_host(timesteps[0]):
+        # A copy, since the state or the last output may be the same array.
+        return copied(xp, timesteps[0][(slice(None),) * axis + (None,)])
     if not shape:
         timesteps = [xp.reshape(y, (1,)) for y in timesteps]
     along = axis if len(shape) > 1 else 0
