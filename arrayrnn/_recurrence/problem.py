@@ -39,7 +39,7 @@ class Problem(NamedTuple):
     in_input_order: bool = False  # outputs come as the inputs do, whatever the direction
     initial_nest: Nest | None = None  # of the initial output, until the step's own is known
     output: "Output | None" = None  # if it is known before the first call
-    purity: "Purity | None" = None  # of the step, if some is known from a run before
+    purity: "Purity | None" = None  # watches the step for writes; None until a loop sets it
     rows: int | None = None  # how many samples run, if some have been left out
 
     @property

@@ -1,4 +1,4 @@
-"""Timestep: what every loop runs, unmasked, masked, skipped or traced."""
+"""Timestep: the call of a step and the checks of its results, for every loop."""
 
 from operator import attrgetter
 from typing import Any
@@ -9,7 +9,7 @@ from arrayrnn._recurrence.problem import Problem
 
 
 class Timestep:
-    """One timestep of a problem, unmasked, masked, skipped or traced.
+    """Calls of a step and checks of its results: one object for all timesteps of a run.
 
     Between timesteps the states are one tuple in the containers of `initial_states`, the output is
     as the step returned it, or None before the first call.
