@@ -54,7 +54,6 @@ CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
     },
     "compiled": {
         "numpy:compiled": (*LOOP, "compiled", "loops/test_checkpointing.py"),
-        "jax:compiled": LOOP,
     },
     "dask": {"dask": (*LOOP, "loops/test_dask.py")},
     "onnx": {"onnx": (*LOOP, "loops/test_onnx.py", "test_documentation.py")},
@@ -195,7 +194,7 @@ def tests(session: nox.Session, backend: str) -> None:
     install(session, *packages(backend), *more(backend))
     prepare(session, backend)
     names = {
-        "compiled": ["numpy:compiled", "torch:compiled", "jax:compiled"],
+        "compiled": ["numpy:compiled", "torch:compiled"],
         "jax": ["jax", "jax:jit"],
         "torch": ["torch:cpu"] if gpu_missing else ["torch:cpu", "torch:cuda"],
     }
@@ -204,9 +203,6 @@ def tests(session: nox.Session, backend: str) -> None:
         if backend == "compiled":
             # About what is not compiled, and run in other sessions.
             options += [f"--ignore=tests/{path}" for path in (*ABOUT_JAX, *ABOUT_TORCH)]
-        if name == "jax:compiled":
-            # What goes to JAX is JAX's already: what is left is how a call is put together.
-            options += [f"tests/{path}" for path in LOOP]
         session.run("pytest", "--backend", name, *options, *session.posargs)
     if backend == "torch" and gpu_missing:
         session.warn(f"torch:cuda skipped: {gpu_missing}")

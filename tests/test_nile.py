@@ -104,7 +104,7 @@ def test_a_missing_jax_is_an_error_of_one_line(stub):
 def test_compiled_arrays_of_another_library_are_a_usage_error():
     done = run("--backend", "dask", "--compiled")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "--compiled takes arrays of numpy, torch, jax, cupy" in done.stderr
+    assert "--compiled takes arrays of numpy, torch, cupy" in done.stderr
 
 
 @pytest.mark.needs(Ability.FEEDBACK)

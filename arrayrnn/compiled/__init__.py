@@ -1,16 +1,14 @@
-"""`rnn` and `scan` as one compiled program, for arrays of NumPy, CuPy, PyTorch and JAX.
+"""`rnn` and `scan` as one compiled program, for arrays of NumPy, CuPy and PyTorch.
 
-The arrays are handed to JAX, without copying where their memory allows it; the step function is
-traced, the loop around it compiled, and its results come back as arrays of the caller's library,
-on the caller's device. A step that is traced runs once: what else it does happens once, and it
-cannot decide by the values of arrays.
+The step is called once, on stand-ins for arrays of one timestep, and what it computes is written
+down; JAX compiles the loop around it, and the results come back as arrays of the caller's library,
+on the caller's device. What else a step does happens once, and it cannot decide by values.
 
 Compiled programs are kept for the next call in which the step computes the same on arrays of the
 same shapes and dtypes, whatever their values, and whichever function it is.
 """
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from arrayrnn._arguments.reading import read_inputs
@@ -23,11 +21,11 @@ from arrayrnn._typing import Array, Input, Output, StepFunction
 from arrayrnn.compiled._errors import fail_missing
 
 if TYPE_CHECKING:
-    from arrayrnn.compiled._cache import CacheInfo
+    from arrayrnn.compiled._programs import CacheInfo
 
 __all__ = ["cache_clear", "cache_info", "rnn", "scan"]
 
-_LEAST_JAX = "0.9.2"  # of the extra `compiled`, too
+_LEAST_JAX = (0, 9, 2)  # of the extra `compiled`, too
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
@@ -60,13 +58,13 @@ def rnn(
     Parameters
     ----------
     step_function : callable
-        Traced once at each call, for a single timestep: it is given arrays of JAX's that have
-        shapes and dtypes ``(samples, *features)`` and no values. Operators, methods of the standard
-        and the functions of ``array_namespace(input_t)`` work, with arrays of NumPy that it closes
-        over, too; those of PyTorch and CuPy have to travel in `constants`.
+        Called once, for a single timestep: its arrays have shapes and dtypes, ``(samples,
+        *features)``, and no values. Operators, methods, the functions of
+        ``array_namespace(input_t)``, and NumPy's or PyTorch's by name work, with arrays that the
+        step closes over, too.
     constants : list or tuple, optional
-        Arrays among them are traced like the inputs. Anything else becomes part of the program,
-        which is compiled anew when it changes.
+        Arrays among them come to the step without values, like the inputs. Anything else comes as
+        it is, and is part of the program by what the step does with it.
     unroll : bool or int, default: False
         Compile a loop, the whole sequence (True), or a loop of so many timesteps at once; on a GPU
         False means 16.
@@ -80,15 +78,16 @@ def rnn(
     -------
     last_output, outputs, new_states
         As from `arrayrnn.rnn`: arrays of the library and on the device of the inputs, with memory
-        of their own. On PyTorch gradients flow to inputs, states and constants, once.
+        of their own. On PyTorch gradients flow to inputs, states, constants, and tensors that the
+        step closes over, once.
 
     Raises
     ------
     ImportError
         If JAX is not installed.
     TypeError
-        If the arrays are of another library, or JAX cannot take one of them; if the step cannot be
-        traced: which expression, and what to write instead.
+        If the arrays are of another library, or JAX cannot take one of them; if the step asks for
+        values, writes into an array or calls a function that is not known: what to write instead.
     Exception
         Any exception of `arrayrnn.rnn` and of the step function.
 
@@ -100,11 +99,10 @@ def rnn(
     Examples
     --------
     >>> import numpy as np
-    >>> from array_api_compat import array_namespace
     >>> from arrayrnn import compiled
     >>> decay = np.asarray([0.5, 0.9])
     >>> def step(x_t, states):
-    ...     h = decay * states[0] + array_namespace(x_t).tanh(x_t)
+    ...     h = decay * states[0] + np.tanh(x_t)
     ...     return h, [h]
     >>> x = np.ones((1, 10_000, 2))
     >>> last, outputs, states = compiled.rnn(step, x, [np.zeros((1, 2))])
@@ -122,7 +120,7 @@ def rnn(
         progress=progress,
     )
     shared = read_inputs(COMPILED_RNN, inputs, mask, input_length, options)
-    result = _run(
+    result = _result(
         shared.problem(
             COMPILED_RNN, step_function, initial_states, initial_output, go_backwards=go_backwards
         )
@@ -148,9 +146,8 @@ def scan(
     Parameters
     ----------
     f : callable
-        Traced once at each call, for a single step: it is given arrays of JAX's that have shapes
-        and dtypes, ``(*features)``, and no values. It may close over arrays of NumPy; those of
-        PyTorch and CuPy have to travel in `init`, or in `xs`.
+        Called once, for a single step: its arrays have shapes and dtypes, ``(*features)``, and no
+        values. It may call and close over what a step of `compiled.rnn` may.
     unroll : bool or int, default: False
         Compile a loop, the whole sequence (True), or a loop of so many steps at once; on a GPU
         False means 16.
@@ -162,15 +159,16 @@ def scan(
     -------
     carry, ys
         As from `arrayrnn.scan`: arrays of the library and on the device of the arguments, with
-        memory of their own. On PyTorch gradients flow to `init` and `xs`, once.
+        memory of their own. On PyTorch gradients flow to `init`, `xs`, and tensors that `f` closes
+        over, once.
 
     Raises
     ------
     ImportError
         If JAX is not installed.
     TypeError
-        If the arrays are of another library, or JAX cannot take one of them; if `f` cannot be
-        traced: which expression, and what to write instead.
+        If the arrays are of another library, or JAX cannot take one of them; if `f` asks for
+        values, writes into an array or calls a function that is not known: what to write instead.
     Exception
         Any exception of `arrayrnn.scan` and of `f`.
 
@@ -191,7 +189,7 @@ def scan(
     array([100.  , 205.  , 165.25])
     """
     options = Options(unroll=unroll, time_major=True, checkpoint=checkpoint)
-    result = _run(problem_of_scan(COMPILED_SCAN, f, init, xs, length, options, reverse=reverse))
+    result = _result(problem_of_scan(COMPILED_SCAN, f, init, xs, length, options, reverse=reverse))
     (carry,) = result.states
     return carry, result.outputs
 
@@ -203,17 +201,16 @@ def cache_info() -> "CacheInfo":
     -------
     CacheInfo
         A named tuple: `hits` and `misses`, calls for which there was a program and for which one
-        was compiled; `uncached`, calls whose program cannot be kept, since it calls back into
-        Python; `maxsize` and `currsize`, how many programs are kept at most and now.
+        was compiled; `maxsize` and `currsize`, how many programs are kept at most and now.
 
     Examples
     --------
     >>> from arrayrnn import compiled
     >>> compiled.cache_clear()
     >>> compiled.cache_info()
-    CacheInfo(hits=0, misses=0, uncached=0, maxsize=128, currsize=0)
+    CacheInfo(hits=0, misses=0, maxsize=128, currsize=0)
     """
-    return _module("_cache").CACHE.info()
+    return _cache().info()
 
 
 def cache_clear() -> None:
@@ -224,19 +221,27 @@ def cache_clear() -> None:
     >>> from arrayrnn import compiled
     >>> compiled.cache_clear()
     """
-    _module("_cache").CACHE.clear()
+    _cache().clear()
 
 
-def _run(problem: Problem) -> Result:
-    return _module("_loop").loop(problem)
+def _result(problem: Problem) -> Result:
+    _expect_jax()
+    from arrayrnn.compiled import _run
+
+    return _run.run(problem)
 
 
-def _module(name: str) -> Any:
-    """Return a module of this package that imports JAX."""
+def _cache() -> Any:
+    _expect_jax()
+    from arrayrnn.compiled._programs import CACHE
+
+    return CACHE
+
+
+def _expect_jax() -> None:
     try:
-        version = import_module("jax").__version_info__
+        import jax
     except ImportError as error:
         fail_missing(_LEAST_JAX, error)
-    if version < tuple(map(int, _LEAST_JAX.split("."))):
-        fail_missing(_LEAST_JAX, None)
-    return import_module(f"arrayrnn.compiled.{name}")
+    if jax.__version_info__ < _LEAST_JAX:
+        fail_missing(_LEAST_JAX)

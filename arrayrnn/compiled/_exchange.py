@@ -19,6 +19,9 @@ from arrayrnn._typing import Array, Namespace
 # Copying is faster than the exchange below this.
 _WORTH_SHARING = 1 << 16  # bytes
 _KINDS = "biufc"
+_TAKEN: set[Any] = set()  # dtypes of NumPy's that JAX has
+# Copying a result is faster than wrapping its memory up to this.
+_SMALL = 1 << 13  # bytes
 # Memory that XLA is to use as it is has to begin at a multiple of this.
 _ALIGNMENT = 64  # bytes
 
@@ -29,16 +32,12 @@ def serves(xp: Namespace) -> bool:
         array_api_compat.is_numpy_namespace(xp)
         or array_api_compat.is_torch_namespace(xp)
         or array_api_compat.is_cupy_namespace(xp)
-        or array_api_compat.is_jax_namespace(xp)
     )
 
 
 @contextmanager
-def as_in(xp: Namespace) -> Iterator[None]:
-    """Let JAX compute as `xp` does: on its device, in 64 bits where asked for, as exactly."""
-    if array_api_compat.is_jax_namespace(xp):
-        yield
-        return
+def as_in(xp: Namespace) -> Iterator[str]:
+    """Let JAX compute as `xp` does: on its device, in 64 bits, as exactly as the name yielded."""
     host = None
     if array_api_compat.is_numpy_namespace(xp):
         host = jax.local_devices(backend="cpu")[0]
@@ -51,7 +50,7 @@ def as_in(xp: Namespace) -> Iterator[None]:
         # Operations on concrete arrays are computed even while JAX traces.
         jax.ensure_compile_time_eval(),
     ):
-        yield
+        yield precision
 
 
 def _multiplies_in_tf32(xp: Namespace) -> bool:
@@ -71,8 +70,6 @@ def to_jax(array: Any) -> Any:
 
     Raises TypeError or whatever the libraries raise for what they cannot exchange.
     """
-    if array_api_compat.is_jax_array(array):
-        return array
     if array_api_compat.is_numpy_array(array):
         if isinstance(array, np.ma.MaskedArray):
             raise TypeError("its mask would be lost")
@@ -87,12 +84,14 @@ def to_jax(array: Any) -> Any:
 def _from_numpy(array: "np.ndarray[Any, Any]") -> Any:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    if array.nbytes >= _WORTH_SHARING and array.ctypes.data % _ALIGNMENT == 0:
+    if array.nbytes >= _WORTH_SHARING and array.__array_interface__["data"][0] % _ALIGNMENT == 0:
         flags = array.flags
         # bfloat16 and the like are no dtypes of DLPack's for NumPy.
         if flags.c_contiguous and flags.writeable and array.dtype.kind in _KINDS:
             return jax.dlpack.from_dlpack(array)
-    jax.typeof(array)  # raises TypeError for a dtype that JAX does not have
+    if array.dtype not in _TAKEN:
+        jax.typeof(array)  # raises TypeError for a dtype that JAX does not have
+        _TAKEN.add(array.dtype)
     return array
 
 
@@ -108,33 +107,29 @@ def _from_torch(array: Any) -> Any:
 
 def from_jax(xp: Namespace, arrays: Sequence[Any]) -> list[Any]:
     """Return results of a program, of which nobody else knows, as arrays of `xp`."""
-    if any(isinstance(array, jax.core.Tracer) for array in arrays):
-        return [*arrays]
-    # Elsewhere streams of the device see to the order. JAX's arrays wait, too: there may have been
-    # arrays of NumPy among what the program was given.
+    if array_api_compat.is_numpy_namespace(xp):
+        return [*map(_to_numpy, arrays)]
+    # Elsewhere streams of the device see to the order.
     if arrays and all(device.platform == "cpu" for device in arrays[0].devices()):
         jax.block_until_ready(arrays)
-    if array_api_compat.is_jax_namespace(xp):
-        return [*arrays]
-    return [_one_from_jax(xp, array) for array in arrays]
+    return [*map(xp.from_dlpack, arrays)]
 
 
-def _one_from_jax(xp: Namespace, array: Any) -> Array:
-    if array_api_compat.is_numpy_namespace(xp):
-        if array.dtype.kind not in _KINDS:
-            return np.array(array)  # two numbers of 4 bits share a byte at XLA's
-        return np.asarray(_Memory(array)).view(array.dtype).reshape(array.shape)
-    return xp.from_dlpack(array)
+def _to_numpy(array: Any) -> Array:
+    view = np.asarray(array)  # waits, and cannot be written to
+    if view.nbytes <= _SMALL or view.dtype.kind not in _KINDS:
+        return view.copy()  # two numbers of 4 bits share a byte at XLA's
+    return np.asarray(_Memory(array, view.nbytes)).view(view.dtype).reshape(view.shape)
 
 
 class _Memory:
     """The memory of an array of JAX's on the host: through DLPack NumPy would only read it."""
 
-    def __init__(self, array: Any) -> None:
-        self._array = array  # keeps the memory alive
+    def __init__(self, array: Any, size: int) -> None:
+        self._array, self._size = array, size  # the array keeps the memory alive
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
         address = self._array.unsafe_buffer_pointer()
-        shape = (self._array.nbytes,)
-        return {"version": 3, "typestr": "|u1", "shape": shape, "data": (address, False)}
+        data = address, False
+        return {"version": 3, "typestr": "|u1", "shape": (self._size,), "data": data}

@@ -1,6 +1,6 @@
-"""The arrays of a problem in one row, as programs take them."""
+"""Operands: the arrays of a problem, as programs take them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -8,9 +8,9 @@ import array_api_compat
 import numpy as np
 
 from arrayrnn._libraries.operations import namespace_of, swap_time_and_samples
-from arrayrnn._recurrence.nests import Named, Nest
+from arrayrnn._recurrence.nests import Named, Nest, tree_map
 from arrayrnn._recurrence.problem import Problem
-from arrayrnn.compiled._exchange import serves
+from arrayrnn.compiled import _errors, _exchange
 
 Arrays = Sequence[Any]
 
@@ -24,75 +24,63 @@ class Groups(NamedTuple):
     initial_output: Arrays
     keep: Arrays  # the mask, or none
 
-
-class Row(NamedTuple):
-    """All arrays of a problem, one after the other.
-
-    Attributes
-    ----------
-    arrays : list of array
-        As they came from the caller.
-    sizes : tuple of int
-        How many there are of each of the `Groups`.
-    """
-
-    arrays: list[Any]
-    sizes: tuple[int, ...]
-
     @classmethod
-    def of(cls, problem: Problem) -> "Row":
-        """Take the arrays of `problem`."""
+    def of(cls, problem: Problem) -> "Groups":
+        """Return all arrays of a problem."""
         inputs, mask, (states, output) = problem.inputs.leaves, problem.mask, problem.start
         if problem.options.time_axis:
             # As they came: memory that is in order need not be copied.
             inputs = [swap_time_and_samples(problem.xp, x) for x in inputs]
-        constants, _ = Nest.of(problem.options.constants)
-        groups = Groups(
-            inputs,
-            states,
-            [leaf for leaf in constants if _is_handed_over(leaf)],
-            output or (),
-            [] if mask is None else [mask.keep],
-        )
-        return cls([array for group in groups for array in group], tuple(map(len, groups)))
+        constants = problem.options.constants and Nest.of(problem.options.constants)[0]
+        handed_over = [leaf for leaf in constants or () if _is_handed_over(leaf)]
+        return cls(inputs, states, handed_over, output or (), [] if mask is None else [mask.keep])
 
-    def path(self, problem: Problem, k: int) -> str:
-        """Return how the caller would write an array."""
-        words, nest, output = problem.words, problem.initial_nest, problem.start.output
-        constants = Named.of(problem.options.constants, "constants")
-        handed_over = [i for i, leaf in enumerate(constants.leaves) if _is_handed_over(leaf)]
-        initial = Named(output or (), nest or Nest.of(())[1], words.initial_output)
-        names: list[Callable[[int], str]] = [
-            problem.inputs.path,
-            problem.states.path,
-            lambda i: constants.path(handed_over[i]),
-            initial.path,
-            lambda _: "mask",
-        ]
-        for name, count in zip(names, self.sizes, strict=True):
-            if k < count:
-                return name(k)
-            k -= count
-        raise IndexError
+    @classmethod
+    def split(cls, arrays: Arrays, sizes: Sequence[int]) -> "Groups":
+        """Return groups of `sizes` that follow one another."""
+        return cls(*(arrays[start:stop] for start, stop in pairwise(accumulate((0, *sizes)))))
+
+    @property
+    def arrays(self) -> list[Any]:
+        """All of them, one after the other."""
+        return [array for group in self for array in group]
 
 
-def split(row: Arrays, sizes: tuple[int, ...]) -> Groups:
-    """Return the groups of a row."""
-    return Groups(*(row[start:stop] for start, stop in pairwise(accumulate((0, *sizes)))))
-
-
-def constants_with(problem: Problem, arrays: Arrays) -> tuple[Any, ...]:
+def constants_with(problem: Problem, arrays: Arrays) -> Any:
     """Return the constants of a problem, others in the place of those that are arrays."""
-    leaves, nest = Nest.of(problem.options.constants)
     others = iter(arrays)
-    built: tuple[Any, ...] = nest.build(
-        tuple(next(others) if _is_handed_over(leaf) else leaf for leaf in leaves)
+    return tree_map(
+        lambda leaf: next(others) if _is_handed_over(leaf) else leaf, problem.options.constants
     )
-    return built
 
 
 def _is_handed_over(leaf: Any) -> bool:
     # A constant may be anything: text, say, of which only the step makes sense.
     if isinstance(leaf, np.ndarray | np.generic):
         return leaf.dtype.kind not in "OSTUMm"
-    return array_api_compat.is_array_api_obj(leaf) and serves(namespace_of(leaf))
+    return array_api_compat.is_array_api_obj(leaf) and _exchange.serves(namespace_of(leaf))
+
+
+def handed_over(problem: Problem, arrays: Arrays, groups: Groups | None = None) -> list[Any]:
+    """Hand over the arrays of the groups, or those that the step closes over."""
+    found = []
+    for k, array in enumerate(arrays):
+        try:
+            found.append(_exchange.to_jax(array))
+        except Exception as error:  # each library has its own
+            name = f"What `{problem.words.function}` closes over"
+            name = name if groups is None else _path(problem, groups, k)
+            _errors.fail_refused(name, array, error, problem.words)
+    return found
+
+
+def _path(problem: Problem, groups: Groups, k: int) -> str:
+    """Return how the caller would write an array."""
+    words, initial = problem.words, problem.start.output or ()
+    constants = Named.of(problem.options.constants, "constants")
+    places = [i for i, leaf in enumerate(constants.leaves) if _is_handed_over(leaf)]
+    output = Named(initial, problem.initial_nest or Nest.of(())[1], words.initial_output)
+    paths = [problem.inputs.path(i) for i in range(len(groups.inputs))]
+    paths += [problem.states.path(i) for i in range(len(groups.states))]
+    paths += [*map(constants.path, places), *map(output.path, range(len(initial))), "mask"]
+    return f"`{paths[k]}`"

@@ -195,6 +195,8 @@ def test_containers_that_jax_knows_work_everywhere(mean, array):
     assert [values(s)[0] for s in unpad_sequences(padded, [3, 1])] == [[0, 1, 2], [0]]
     for function in (scan, compiled.scan):
         if function is compiled.scan:
+            if not isinstance(x, np.ndarray):
+                continue
             needs_compiled()
         found = function(next_mean, mean(h, h), x[0])[0]
         assert values(found) == ([1], [3])

@@ -80,7 +80,7 @@ def test_an_initial_output_of_another_library(backend, refused):
 @pytest.mark.parametrize("part", ["output", "new_states[0]"])
 def test_a_step_that_returns_an_array_of_another_library(backend, refused, part):
     lazy = backend is Backend.DASK  # whose steps are given NumPy arrays
-    # Compiled steps are given JAX's, and may return what they make of NumPy's.
+    # Compiled steps may return what they make of arrays of the caller's library.
     other, name = foreign(backend, SAMPLES, FEATURES, host=not (lazy or backend.is_compiled))
     error = refused(
         TypeError,
@@ -88,7 +88,7 @@ def test_a_step_that_returns_an_array_of_another_library(backend, refused, part)
         calls=1,
         step_function=lambda x_t, states: (other, states) if part == "output" else (x_t, [other]),
     )
-    own = "numpy" if lazy else "jax.numpy" if backend.is_compiled else own_name(backend)
+    own = "numpy" if lazy else own_name(backend) + " (compiled)" * backend.is_compiled
     expected = f", of {name}; expected an array of {own}, like what it is given."
     assert str(error).endswith(expected)
 

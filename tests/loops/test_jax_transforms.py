@@ -5,10 +5,9 @@ import functools
 import numpy as np
 import pytest
 
-from arrayrnn import bidirectional, compiled, pad_sequences, reverse_sequence, rnn, scan
+from arrayrnn import bidirectional, pad_sequences, reverse_sequence, rnn, scan
 from support.backends import assert_same
 from support.on_jax import MASK, OTHER_MASK, decaying, jax, jnp, masked_run, normal
-from support.running import needs_compiled
 
 check_grads = pytest.importorskip("jax.test_util").check_grads
 pytestmark = pytest.mark.usefixtures("jax_only")
@@ -331,7 +330,6 @@ CALLED_STRICTLY = {
     "reversed": lambda x, h: reverse_sequence(x, jnp.asarray(LENGTHS)),
     "reversed, mask": lambda x, h: reverse_sequence(x, mask=x[..., 0] > 0),
     "padded": lambda x, h: pad_sequences([x[0], x[1, :2]]),
-    "compiled": lambda x, h: compiled.rnn(decaying, x, [h], mask=MASK),
 }
 
 
@@ -339,8 +337,6 @@ CALLED_STRICTLY = {
 @pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
 @pytest.mark.parametrize("call", CALLED_STRICTLY.values(), ids=CALLED_STRICTLY)
 def test_strict_modes_change_nothing(call, jit, mode):
-    if call is CALLED_STRICTLY["compiled"]:
-        needs_compiled()
     x, h = normal(3, 4, 2), normal(3, 2)
     expected = call(x, h)
     with mode():

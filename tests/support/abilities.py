@@ -18,8 +18,8 @@ COLUMNS = {
     "JAX in `jit`": (Backend.JAX_JIT,),
     "Dask": (Backend.DASK,),
     "ONNX": (Backend.ONNX,),
-    "`compiled`": (Backend.NUMPY_COMPILED, Backend.JAX_COMPILED),
-    "`compiled`, PyTorch and CuPy": (
+    "`compiled`": (
+        Backend.NUMPY_COMPILED,
         Backend.TORCH_COMPILED,
         Backend.TORCH_CUDA_COMPILED,
         Backend.CUPY_COMPILED,

@@ -29,7 +29,6 @@ class Backend(enum.Enum):
     TORCH_CUDA_COMPILED = "torch:cuda:compiled"
     JAX = "jax"
     JAX_JIT = "jax:jit"
-    JAX_COMPILED = "jax:compiled"
     DASK = "dask"
     ONNX = "onnx"
     DPNP = "dpnp"

@@ -21,7 +21,6 @@ __all__ = ["EXAMPLES", "Call", "calls", "most_unrolled", "property_of_calls", "t
 EXAMPLES = {
     "jax": 5,
     "jax:jit": 6,
-    "jax:compiled": 3,
     "numpy:compiled": 6,
     "torch:compiled": 6,
     "dask": 6,

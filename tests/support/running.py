@@ -84,7 +84,7 @@ def known_shapes() -> Iterator[None]:
 
 def needs_compiled() -> None:
     """Skip a test that calls `arrayrnn.compiled` beside other things, where it cannot be had."""
-    least = compiled._LEAST_JAX  # noqa: SLF001 # the bound itself
+    least = ".".join(map(str, compiled._LEAST_JAX))  # noqa: SLF001 # the bound itself
     pytest.importorskip("jax", minversion=least, reason=f"`compiled` needs JAX {least} or later")
 
 
