@@ -59,7 +59,8 @@ def _asarray(
 ) -> Any:
     recording = Recording.current()
     if not array_api_compat.is_array_api_obj(value):
-        value = xp.asarray(value, dtype=dtype)
+        device = device if recording is None else recording.device
+        value = xp.asarray(value, dtype=dtype, device=device)
     array = value if recording is None else lifted(recording, value)
     return array if dtype is None else _astype(xp.astype, array, dtype)
 

@@ -317,10 +317,15 @@ TORCH: dict[str, Callable[..., Any]] = {
         t.nn.functional.scaled_dot_product_attention(x[None], y[None], x[None], is_causal=True),
     ),
     "modules": lambda t, x, y, n: t.nn.Sequential(
-        t.nn.LayerNorm(4, dtype=x.dtype), t.nn.GELU(), t.nn.Softmax(dim=-1), t.nn.Dropout().eval()
+        *(t.nn.LayerNorm(4, device=x.device, dtype=x.dtype), t.nn.GELU(), t.nn.Softmax(dim=-1)),
+        t.nn.Dropout().eval(),
     )(x),
     "layer_norm": lambda t, x, y, n: t.nn.functional.layer_norm(x, (4,), y[0], y[1]),
-    "like": lambda t, x, y, n: (t.zeros_like(x), t.ones_like(n), TENSOR + t.ones(4)),
+    "like": lambda t, x, y, n: (
+        t.zeros_like(x),
+        t.ones_like(n),
+        TENSOR + t.ones(4, device=x.device),
+    ),
 }
 
 
