@@ -82,6 +82,9 @@ def to_jax(array: Any) -> Any:
 
 
 def _from_numpy(array: "np.ndarray[Any, Any]") -> Any:
+    if array.size and 0 in array.strides:
+        # What is repeated along an axis is repeated in the program.
+        array = array[tuple(slice(None if step else 1) for step in array.strides)]
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.nbytes >= _WORTH_SHARING and array.__array_interface__["data"][0] % _ALIGNMENT == 0:

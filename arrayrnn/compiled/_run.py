@@ -55,7 +55,7 @@ def run(problem: Problem) -> Result:
             problem = problem.with_options(unroll=_TIMESTEPS_OF_A_TURN[platform])
         program = CACHE.program(
             (*_key(problem, step, groups), platform, precision),
-            lambda: _program(problem, step, [*map(len, groups)], platform),
+            lambda: _program(problem, step, groups, platform),
         )
         operands, flowing = [*closed_over, *given], []
         if array_api_compat.is_torch_namespace(xp):
@@ -98,13 +98,14 @@ def _key(problem: Problem, step: Recorded, groups: Groups) -> tuple[Any, ...]:
     )
 
 
-def _program(problem: Problem, step: Recorded, sizes: Sequence[int], platform: str) -> Program:
+def _program(problem: Problem, step: Recorded, groups: Groups, platform: str) -> Program:
     """Return the program for `problem`: all leaves of the result, from all arrays.
 
     It keeps nothing that belongs to the call: neither arrays nor the step function.
     """
     lines, numbers, closed_over = step.lines, step.numbers, len(step.closed_over)
-    outputs = step.output.spec.num_leaves
+    outputs, sizes = step.output.spec.num_leaves, [*map(len, groups)]
+    shapes = [*(like.shape for like in step.likes), *(tuple(x.shape) for x in groups.arrays)]
     skeleton = problem._replace(
         words=replace(problem.words, state_depth=0),
         step=_no_step,
@@ -116,6 +117,7 @@ def _program(problem: Problem, step: Recorded, sizes: Sequence[int], platform: s
     ).with_options(constants=(), progress=None)
 
     def run(skeleton: Problem, iterate: Iterate, *arrays: Any) -> Arrays:
+        arrays = tuple(map(_spread, arrays, shapes))
         constants, groups = arrays[:closed_over], Groups.split(arrays[closed_over:], sizes)
         xp, options = namespace_of([*groups.inputs, *groups.states][0]), skeleton.options
         inputs = groups.inputs
@@ -145,6 +147,11 @@ def _program(problem: Problem, step: Recorded, sizes: Sequence[int], platform: s
         partial(run, skeleton, over_time),
         is_of_vectors=platform == "cpu" and _is_of_vectors(problem, lines),
     )
+
+
+def _spread(array: Any, shape: tuple[int, ...]) -> Any:
+    """Return an array of the caller's, of which what repeats has been handed over once."""
+    return array if array.shape == shape else jax.numpy.broadcast_to(array, shape)
 
 
 def _is_of_vectors(problem: Problem, lines: Sequence[Line]) -> bool:

@@ -6,7 +6,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from arrayrnn import compiled
+from arrayrnn import compiled, rnn
 from support.backends import Backend
 
 jax = pytest.importorskip("jax", reason="these tests are about programs that JAX compiles")
@@ -119,6 +119,29 @@ def test_any_layout_of_memory_will_do(name):
     np.testing.assert_array_equal((last, h), (outputs[:, -1],) * 2)
     np.testing.assert_array_equal(x, before)
     assert outputs.dtype == np.dtype("float64")
+
+
+def test_what_repeats_is_handed_over_once_and_spread_in_the_program():
+    row = np.arange(6.0).reshape(1, 3, 2)
+    x, h = np.broadcast_to(row, (4, 3, 2)), np.broadcast_to(np.ones(2), (4, 2))
+    weight, mask = (
+        np.broadcast_to(np.asarray(2.0), (4, 2)),
+        np.broadcast_to([True, False, True], (4, 3)),
+    )
+    assert _exchange.to_jax(x).shape == (1, 3, 2)
+    assert _exchange.to_jax(weight).shape == (1, 1)
+
+    def step(x_t, states):
+        h, c = states
+        return x_t * weight, [h + x_t * c]
+
+    for options in ({}, {"mask": mask}, {"unroll": True}, {"go_backwards": True}):
+        found, wanted = (
+            f(step, x, [h], constants=[weight], **options) for f in (compiled.rnn, rnn)
+        )
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.flags.writeable
 
 
 def test_no_samples_no_features_and_no_axes_will_do():
