@@ -22,7 +22,7 @@ class NamespaceOfProxies:
 
     def __init__(self, dialect: Dialect, module: Any) -> None:
         self._dialect, self._module = dialect, module
-        # Not the name alone, by which others would take it for the library itself.
+        # Not the library's name alone: whoever goes by that would take this for the library.
         self.__name__ = f"{library(module)} (compiled)"
 
     def __getattr__(self, name: str) -> Any:
@@ -44,7 +44,7 @@ def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return record_unary(function, args[0])
     recording = Recording.current()
     if recording is None:
-        return function(*args, **kwargs)  # after all the step has returned
+        return function(*args, **kwargs)  # the step has kept the function, and has returned
     if kwargs:
         kwargs.pop("device", None)  # there is one
     return record(recording, function, args, kwargs)

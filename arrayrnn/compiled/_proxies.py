@@ -21,7 +21,7 @@ _IN_SLICES = {int, type(None)}
 _LIKE_THEMSELVES = {str, bytes, type(None), type(...)}
 _ASK_FOR_VALUES = {"item", "tolist", "numpy", "tobytes", "get"}
 _TAKE_A_SHAPE = (np.reshape, np.transpose)  # or axes, which methods also take one by one
-_WRITE = {"fill", "itemset", "partition", "put", "resize"}  # as all that end in _ at PyTorch
+_WRITE = {"fill", "itemset", "partition", "put", "resize", "sort"}  # methods of NumPy's arrays
 
 
 class Proxy:
