@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 import jax
 import jax.numpy as jnp
 
-from arrayrnn.compiled._vocabulary import function_of
+from arrayrnn.compiled._vocabulary import function_of, is_a_kernel
 
 Arrays = Sequence[Any]
 _KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
@@ -42,7 +42,9 @@ class Operation:
         By the account of the caller's library.
     """
 
-    __slots__ = ("__weakref__", "_args", "_computes_in", "_function", "_kwargs", "results")
+    __slots__ = (
+        "__weakref__", "_args", "_computes_in", "_function", "_kwargs", "is_a_kernel", "results"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class Operation:
     ) -> None:
         self._function, self._args, self._kwargs = function_of(name), args, kwargs
         self._computes_in, self.results = computes_in, results
+        self.is_a_kernel = is_a_kernel(name)
 
     def __call__(self, arrays: Arrays) -> list[Any]:
         """Compute on arrays of JAX's, in the order of the arguments."""

@@ -155,7 +155,12 @@ def _spread(array: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _is_of_vectors(problem: Problem, lines: Sequence[Line]) -> bool:
-    """Tell whether a timestep has arrays of one long axis at most, but for what is closed over."""
+    """Tell whether a timestep has arrays of one long axis at most, but for what is closed over.
+
+    XLA also has to compute all of it by kernels of its own.
+    """
+    if not all(operation.is_a_kernel for operation, _ in lines):
+        return False
     shapes = [like.shape for operation, _ in lines for like in operation.results]
     shapes += [x.shape[1:] for x in problem.inputs.leaves]
     shapes += [x.shape for x in problem.start.states]

@@ -118,6 +118,15 @@ def makes(name: str) -> bool:
     return promotes(name) or name in _NEW
 
 
+def is_a_kernel(name: str) -> bool:
+    """Tell whether XLA computes an operation itself, by code that can be part of a larger kernel.
+
+    For the others it calls functions of its run time, or of a library.
+    """
+    called = ("fft.", "linalg.", "solve", "sort", "topk", "median", "percentile", "quantile")
+    return not any(part in name for part in called)
+
+
 def function_of(name: str) -> Callable[..., Any]:
     """Return the function of JAX, or made of JAX's, that computes an operation."""
     if name.startswith("torch."):

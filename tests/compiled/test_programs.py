@@ -272,6 +272,13 @@ def test_steps_of_vectors_become_one_kernel(samples, monkeypatch):
     assert len(hinted) == (2 if samples == 1 else 0)
 
 
+@pytest.mark.parametrize("function", [np.sort, np.median, np.fft.fft, np.linalg.norm])
+def test_what_xla_calls_a_library_for_gets_no_hint(function, monkeypatch, capfd):
+    monkeypatch.setattr(sys.modules["arrayrnn.compiled._programs"], "_in_one_kernel", None)
+    assert_right(lambda x_t, s: (np.abs(function(x_t, axis=1)), s), X[:1], H[:1])
+    assert capfd.readouterr().err == ""
+
+
 def test_a_hint_that_xla_refuses_is_taken_back(monkeypatch):
     def refused(_):
         def call(*_):
