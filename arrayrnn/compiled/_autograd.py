@@ -31,8 +31,12 @@ def flows(problem: Problem, step: Recorded, groups: Groups) -> list[bool]:
         if not carried:
             break
         sources |= carried  # at the next timestep
-    held = is_masked and any(map(_requires, groups.initial_output))
-    outputs = [held or number in found for number in step.numbers[:count]]
+    held = [False] * count
+    if is_masked and groups.initial_output and not problem.options.zero_output_for_mask:
+        held = [*map(_requires, groups.initial_output)]
+    outputs = [
+        is_held or number in found for is_held, number in zip(held, step.numbers, strict=False)
+    ]
     states = [
         number in found or (is_masked and first + k in sources)
         for k, number in enumerate(new_states)

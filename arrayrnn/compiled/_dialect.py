@@ -16,13 +16,11 @@ from arrayrnn._recurrence.words import Words
 from arrayrnn._typing import Namespace
 from arrayrnn.compiled import _errors
 from arrayrnn.compiled import _vocabulary as vocabulary
+from arrayrnn.compiled._exchange import serves
 from arrayrnn.compiled._operations import DtypeName, Like, Operation, operation, thawed
 
 # Look-ups that are kept; beyond, all are forgotten and made again.
 _MOST = 4096
-_SERVED = (
-    array_api_compat.is_numpy_array, array_api_compat.is_torch_array, array_api_compat.is_cupy_array
-)  # fmt: skip
 
 
 class Spec:
@@ -114,7 +112,7 @@ class Dialect:
         """Return what an array of this library, or of another that JAX takes, is like here."""
         if self.is_own(array):
             return self.spec(array.shape, array.dtype)
-        if not any(is_of(array) for is_of in _SERVED):
+        if not serves(namespace_of(array)):
             _errors.fail_closed_over(array, words)
         if array_api_compat.is_torch_array(array) != self.of_torch:
             name = dtype_name(array.dtype)

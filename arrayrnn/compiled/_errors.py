@@ -147,8 +147,8 @@ def fail_closed_over(array: Any, words: Words) -> NoReturn:
     if array_api_compat.is_jax_namespace(xp):
         cure = f"To compute with JAX, call `arrayrnn.{words.eager}` inside of `jax.jit`."
     raise TypeError(
-        f"`{words.function}` computes with {describe(array)} of {library(xp)}, which it closes "
-        f"over; `arrayrnn.compiled` takes arrays of NumPy, CuPy and PyTorch. {cure}"
+        f"`{words.function}` computes with {describe(array)} of {library(xp)}; "
+        f"`arrayrnn.compiled` takes arrays of NumPy, CuPy and PyTorch. {cure}"
     )
 
 

@@ -62,7 +62,8 @@ def _asarray(
         device = device if recording is None else recording.device
         value = xp.asarray(value, dtype=dtype, device=device)
     array = value if recording is None else lifted(recording, value)
-    return array if dtype is None else _astype(xp.astype, array, dtype)
+    dtype = array.dtype if dtype is None else dtype
+    return _astype(xp.astype, array, dtype, copy=bool(copy))
 
 
 def _astype(function: Any, array: Any, dtype: Any, /, *, copy: bool = True, **_: Any) -> Any:

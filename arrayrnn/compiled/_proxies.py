@@ -199,6 +199,7 @@ def record(recording: Recording, function: Any, args: Sequence[Any], kwargs: Any
     if kwargs:
         named = sorted(kwargs.items())
         frozen += [("keyword", name, _frozen(arg, recording, operands)) for name, arg in named]
+        args = (*args, *kwargs.values())
     return _written(recording, tuple(frozen), tuple(operands), args)
 
 
@@ -208,18 +209,18 @@ def _written(recording: Recording, key: Any, operands: tuple[int, ...], args: An
     if operation is None:
         return build
     recording.lines.append((operation, operands))
-    first = recording.count
+    if not is_new:
+        for arg in args:
+            if type(arg) is Proxy:
+                arg.is_shared = True
     if recording.is_grad_enabled is not None and not recording.is_grad_enabled():
         return _detached(recording, answer)
-    if is_new and build is None:
-        recording.count = first + 1
-        return Proxy(specs[0], first, recording, False)
+    first = recording.count
     recording.count += len(specs)
-    for arg in args:
-        if type(arg) is Proxy and not is_new:
-            arg.is_shared = True
+    if build is None:
+        return Proxy(specs[0], first, recording, not is_new)
     results = [Proxy(spec, first + k, recording, not is_new) for k, spec in enumerate(specs)]
-    return results[0] if build is None else build(results)
+    return build(results)
 
 
 def _detached(recording: Recording, answer: Answer) -> Any:
@@ -350,7 +351,7 @@ def _binary(function: Any, *, is_right: bool = False) -> Callable[[Proxy, Any], 
 def _updated(array: Proxy, function: Any, *others: Any, **options: Any) -> Proxy:
     """Let an array have other values from here on, if that is all that writing into it does."""
     result = record(array.recording, function, (array, *others), options)
-    if array.is_shared or result.spec is not array.spec:
+    if array.is_shared or result.spec.like != array.spec.like:
         _errors.fail_write(array, array.recording.words)
     array.number = result.number
     return array

@@ -88,9 +88,9 @@ _NOT_PROMOTING = {"bitwise_count", "ldexp"} | {
     f"torch.{name}"
     for name in _names(
         "argmax argmin bfloat16 bool chunk contiguous detach double dropout embedding expand "
-        "expand_as flatten float gather half index_select int long max min movedim permute reshape "
-        "scaled_dot_product_attention short sort split squeeze t to transpose type type_as unbind "
-        "unsqueeze view view_as"
+        "expand_as flatten float gather half index_select int long max min moveaxis movedim "
+        "permute reshape scaled_dot_product_attention short sort split squeeze swapaxes swapdims t "
+        "to transpose type type_as unbind unsqueeze view view_as"
     )
 }
 # Operations that return new arrays, beside those.
@@ -98,6 +98,8 @@ _NEW = _names(
     "argsort astype copy empty_like full_like ones_like repeat roll sort take take_along_axis tile "
     "torch.argmax torch.argmin torch.embedding torch.gather torch.index_select zeros_like"
 )
+# PyTorch returns real numbers as they came, and looks at complex ones.
+_PASSING = {"conj", "positive"}
 # Of jax.numpy's, those that write files and the like.
 _NO_OPERATIONS = _names("array array_repr array_str asarray from_dlpack load save savez")
 
@@ -115,7 +117,7 @@ def promotes(name: str) -> bool:
 
 def makes(name: str) -> bool:
     """Tell whether the results of an operation are new arrays, for certain."""
-    return promotes(name) or name in _NEW
+    return (promotes(name) or name in _NEW) and name not in _PASSING
 
 
 def is_a_kernel(name: str) -> bool:
@@ -176,5 +178,5 @@ _OWN: dict[str, Callable[..., Any]] = {
     "bitwise_count": lambda x: jnp.bitwise_count(jnp.abs(x)),  # NumPy counts those of |x|
     "concat": lambda arrays, axis=0: jnp.concatenate(arrays, axis),  # by place, as NumPy has it
     "getitem": _getitem,  # JAX refuses lists
-    "permute_dims": lambda x, axes=None: jnp.transpose(x, axes),  # as NumPy's `transpose`
+    "permute_dims": lambda a, axes=None: jnp.transpose(a, axes),  # as NumPy's `transpose`
 }

@@ -217,6 +217,38 @@ def test_intermediate_results_can_be_updated_in_place(backend, run):
     run(step)
 
 
+def test_a_view_made_without_gradients_or_by_keyword_is_a_view(backend, refused):
+    library = backend.module
+
+    def without_gradients(x_t, states):
+        y = x_t * 1
+        with library.no_grad():
+            part = y[:, :2]
+        y += 1
+        return part, states
+
+    def by_keyword(x_t, states):
+        y = x_t * 1
+        part = library.squeeze(input=y, dim=1) if torch else library.transpose(a=y)
+        y += 1
+        return part, states
+
+    torch = backend.library == "torch"
+    for step in (without_gradients, by_keyword) if torch else (by_keyword,):
+        assert "writes into an array" in refused(step)
+
+
+def test_a_copy_by_asarray_is_another_array(run):
+    def step(x_t, states):
+        xp = array_namespace(x_t)
+        y = x_t * 1
+        other, same = xp.asarray(y, copy=True), xp.asarray(y, dtype=y.dtype)
+        y += 1
+        return (other, same), states
+
+    run(step)
+
+
 def test_a_proxy_shows_what_it_is(capsys, backend):
     def step(x_t, states):
         print(x_t)

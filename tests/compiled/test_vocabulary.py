@@ -329,6 +329,17 @@ TORCH: dict[str, Callable[..., Any]] = {
 }
 
 
+TORCH_SHAPES = {
+    name: TORCH[name] for name in ("shapes", "chunk", "split", "unbind", "dtypes", "to")
+}
+TORCH_SHAPES |= {
+    "others": lambda t, x, y, n: (
+        *(x.conj(), t.positive(x), x.moveaxis(0, 1), t.swapdims(x, 0, 1), x.contiguous()),
+        *(x.double(), x.detach(), t.nn.functional.dropout(x, training=False), x.real, n.long()),
+    )
+}
+
+
 @pytest.fixture(autouse=True)
 def compiled_only(backend):
     if not backend.is_compiled:
@@ -475,6 +486,59 @@ def test_cells_of_pytorch(name, backend, torch):
     )
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(one, other)
+
+
+# ---------------------------------------------------------------------------------- memory
+
+
+def memory(backend, array):
+    """Return where the memory begins that an array looks at."""
+    if backend.library == "torch":
+        return array.untyped_storage().data_ptr()
+    while array.base is not None:
+        array = array.base
+    return array.ctypes.data
+
+
+def test_what_shares_memory_in_the_library_is_never_taken_for_new(backend):
+    """Or a step could write into one of the two, and the other would not change."""
+    if backend.library not in ("numpy", "torch"):
+        pytest.skip("it asks NumPy and PyTorch for addresses")
+    functions = of_namespace(ELEMENTWISE | MORE)
+    functions |= {
+        "asarray of its own dtype": lambda x, y, n: array_namespace(x).asarray(x, dtype=x.dtype),
+        "plus": lambda x, y, n: +x,
+        "real": lambda x, y, n: x.real,
+        "T": lambda x, y, n: (x.T, x.mT, x[0], x[:, 1:], x[None]),
+    }
+    if backend.library == "torch":
+        torch = backend.module
+        functions |= {name: lambda *a, f=f: f(torch, *a) for name, f in TORCH_SHAPES.items()}
+    else:
+        functions |= {f"np {name}": f for name, f in BY_NUMPYS_NAME.items()}
+    arrays = tuple(backend.array(array[0]) for array in drawn())
+    shared = {}
+
+    def f(carry, x):
+        for name, function in functions.items():
+            given = [1 * y for y in x]
+            leaves = optree.tree_leaves(function(*given))
+            shared[name] = [
+                getattr(leaf, "is_shared", True) or any(leaf is y for y in given) for leaf in leaves
+            ]
+        return carry, x[0]
+
+    compiled.scan(f, [], tuple(backend.array(array) for array in drawn()))
+    found = 0
+    for name, function in functions.items():
+        addresses = {memory(backend, array) for array in arrays}
+        leaves = optree.tree_leaves(function(*arrays))
+        for leaf, is_shared in zip(leaves, shared[name], strict=True):
+            is_array = hasattr(leaf, "untyped_storage") or isinstance(leaf, np.ndarray)
+            if is_array and memory(backend, leaf) in addresses:
+                found += 1
+                assert is_shared, name
+    assert found > 20
 
 
 # ---------------------------------------------------------------------------------- dtypes
