@@ -20,7 +20,7 @@ _CURES = {
 
 
 class RefusedError(Exception):
-    """Stands for a TypeError where JAX would put another in its place, and PyTorch go on."""
+    """Stands for a TypeError, which JAX would replace by one of its own, and PyTorch ignore."""
 
 
 def fail_missing(least: tuple[int, ...], error: Exception | None = None) -> NoReturn:
@@ -74,10 +74,10 @@ def fail_value(array: Any, asked_by: str, words: Words) -> NoReturn:
 
 def fail_write(array: Any, words: Words, kind: type[Exception] = TypeError) -> NoReturn:
     raise kind(
-        f"`{words.function}` writes into {describe(array)}. In a compiled step that is known of "
-        "`a += b` alone, where the step has computed `a`, nothing else shares its memory, and its "
-        "shape and dtype stay. Make a new array, with `where(...)`, `concat(...)` or `a = a + b`; "
-        f"or call {_eagerly(words)}"
+        f"`{words.function}` writes into {describe(array)}. A compiled step can only do so by "
+        "`a += b`, if it has computed `a` itself, no other array shares the memory of `a`, and "
+        "shape and dtype stay the same. Make a new array, with `where(...)`, `concat(...)` or "
+        f"`a = a + b`; or call {_eagerly(words)}"
     )
 
 

@@ -37,7 +37,7 @@ def serves(xp: Namespace) -> bool:
 
 @contextmanager
 def as_in(xp: Namespace) -> Iterator[str]:
-    """Let JAX compute as `xp` does: on its device, in 64 bits, as exactly as the name yielded."""
+    """Let JAX compute as `xp` does: on its device, in 64 bits, and in the precision yielded."""
     host = None
     if array_api_compat.is_numpy_namespace(xp):
         host = jax.local_devices(backend="cpu")[0]

@@ -22,7 +22,7 @@ class NamespaceOfProxies:
 
     def __init__(self, dialect: Dialect, module: Any) -> None:
         self._dialect, self._module = dialect, module
-        # Not the library's name alone: whoever goes by that would take this for the library.
+        # Not the library's name alone, by which array-api-compat knows the library itself.
         self.__name__ = f"{library(module)} (compiled)"
 
     def __getattr__(self, name: str) -> Any:
