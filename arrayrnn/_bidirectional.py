@@ -32,7 +32,7 @@ class Shared(TypedDict, total=False):
     time_major: bool
     zero_output_for_mask: bool
     return_all_outputs: bool
-    samplewise: bool
+    samplewise: bool | None
     checkpoint: SupportsIndex | None
     progress: bool | Callable[[int, int], object] | None
 
@@ -78,7 +78,7 @@ def bidirectional(
     zero_output_for_mask: bool = False,
     return_all_outputs: bool = True,
     initial_output: tuple[Any, Any] | None = None,
-    samplewise: bool = False,
+    samplewise: bool | None = None,
     checkpoint: SupportsIndex | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> tuple[Any, Any, States]:

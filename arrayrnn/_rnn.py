@@ -26,7 +26,7 @@ def rnn(
     return_all_outputs: bool = True,
     *,
     initial_output: Output | None = None,
-    samplewise: bool = False,
+    samplewise: bool | None = None,
     checkpoint: SupportsIndex | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> tuple[Output, Output, list[Any]]:
@@ -84,11 +84,12 @@ def rnn(
     initial_output : array or nest of arrays, optional
         The output before the first timestep, which a sample has that is masked from there on; like
         `output`, by default zeros. With the last output and states of one call, the next continues.
-    samplewise : bool, default: False
+    samplewise : bool, optional
         Promises that the step treats each sample on its own, as nearly all do, and that nothing but
         its inputs and states has a row for each. Padding then never reaches it, in values and
         gradients, and may be left out, so that it sees fewer samples; on Dask samples run in
-        parallel. Never changes a result of such a step.
+        parallel. Never changes a result of such a step. By default the step's own attribute
+        `samplewise`, such as cells have, and False without one.
     checkpoint : int, optional
         For gradients, keep the states of every so many timesteps only, and compute what lies
         between again in backward: less memory, more time, and the step is called twice. About the

@@ -37,7 +37,7 @@ class Stream(Generic[Input, Output]):
         If False, `outputs` has the last output of the chunk only.
     initial_output : array or nest of arrays, optional
         The output before the first timestep; by default zeros.
-    samplewise : bool, default: False
+    samplewise : bool, optional
         Promises that the step treats each sample on its own, as for `rnn`.
 
     Attributes
@@ -89,7 +89,7 @@ class Stream(Generic[Input, Output]):
         zero_output_for_mask: bool = False,
         return_all_outputs: bool = True,
         initial_output: Output | None = None,
-        samplewise: bool = False,
+        samplewise: bool | None = None,
     ) -> None:
         self._step = read_step(step_function, STREAM)
         self._options = Options(

@@ -1,6 +1,7 @@
 """Reading the arguments of the public functions: inputs first, then the rest of a problem."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -47,7 +48,7 @@ class Inputs(NamedTuple):
         in_input_order: bool = False,
     ) -> Problem:
         """Read the arguments of one run."""
-        xp, mask = self.xp, self.mask
+        xp, mask, step = self.xp, self.mask, read_step(step, words)
         go_backwards = go_backwards is True or read_switch(go_backwards, "go_backwards")
         leaves, state_nest = states_apart(initial_states, words.initial_states)
         if not are_plain(leaves):
@@ -69,13 +70,13 @@ class Inputs(NamedTuple):
         return Problem(
             xp=xp,
             words=words,
-            step=read_step(step, words),
+            step=step,
             inputs=self.over_time,
             time=self.time,
             start=Carry(states.leaves, None if output is None else output.leaves),
             state_nest=state_nest,
             initial_nest=None if output is None else output.nest,
-            options=self.options,
+            options=_with_promise(self.options, step, words),
             mask=mask.backwards() if mask is not None and go_backwards else mask,
             go_backwards=go_backwards,
             in_input_order=in_input_order,
@@ -144,6 +145,16 @@ def read_step(value: Any, words: Words) -> Any:
             f"`{name}({words.takes}) -> {words.returns}`."
         )
     return value
+
+
+def _with_promise(options: Options, step: Any, words: Words) -> Options:
+    """Return the options, `samplewise` as the step promises if the caller leaves it open."""
+    if options.samplewise is not None:
+        return options
+    promise = getattr(step, "samplewise", False)
+    if promise is False:
+        return options
+    return replace(options, samplewise=read_switch(promise, f"{words.function}.samplewise"))
 
 
 def states_apart(initial_states: Any, name: str) -> tuple[tuple[Any, ...], Nest]:

@@ -19,7 +19,7 @@ class Options:
     time_major: bool = False
     zero_output_for_mask: bool = False
     return_all_outputs: bool = True
-    samplewise: bool = False
+    samplewise: bool | None = None  # None: as the step promises
     checkpoint: Any = None  # an int or None, once read
     progress: bool | Callable[[int, int], object] | None = None
 
@@ -27,6 +27,8 @@ class Options:
         for name in _SWITCHES:
             if type(value := getattr(self, name)) is not bool:
                 object.__setattr__(self, name, read_switch(value, name))
+        if self.samplewise is not None:
+            object.__setattr__(self, "samplewise", read_switch(self.samplewise, "samplewise"))
         if type(self.unroll) is not bool:
             object.__setattr__(self, "unroll", _read_unroll(self.unroll))
         if self.checkpoint is not None:
@@ -45,7 +47,7 @@ class Options:
         return 0 if self.time_major else 1
 
 
-_SWITCHES = ("time_major", "zero_output_for_mask", "return_all_outputs", "samplewise")
+_SWITCHES = ("time_major", "zero_output_for_mask", "return_all_outputs")
 
 
 def read_switch(value: Any, name: str) -> bool:

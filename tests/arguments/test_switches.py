@@ -63,18 +63,31 @@ every_switch = pytest.mark.parametrize(
         ("no", "'no'"),
         (1, "1"),
         (0, "0"),
-        (None, "None"),
         ([True], "of type list"),
         (np.asarray([True, False]), "an array of shape (2,) and dtype bool"),
         (np.float64(0), "0.0"),
     ],
-    ids=["text", "1", "0", "None", "list", "array", "number"],
+    ids=["text", "1", "0", "list", "array", "number"],
 )
 def test_what_is_no_bool_is_refused(name, switch, value, came):
     wording = re.escape(f"`{switch}` is ") + ".*" + re.escape("; expected True or False.")
     with pytest.raises(TypeError, match=wording) as caught:
         CALLS[name][0](**{switch: value})
     assert came in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "switch"),
+    [
+        (name, switch)
+        for name, (_, known) in CALLS.items()
+        for switch in known
+        if switch != "samplewise"  # tests/recurrence/test_promise.py
+    ],
+)
+def test_none_is_refused(name, switch):
+    with pytest.raises(TypeError, match=f"`{switch}` is None; expected True or False"):
+        CALLS[name][0](**{switch: None})
 
 
 @every_switch
