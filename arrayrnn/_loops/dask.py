@@ -43,7 +43,7 @@ def loop(problem: Problem) -> Result:
     given: Sizes = inputs[0].chunks[1] if problem.has_samples else ()
     # A step that may mix samples gets all of them.
     samples = given if problem.options.samplewise or not given else (sum(given),)
-    problem = _cut(problem, time, samples)
+    problem = _cut(problem.with_constant_step(), time, samples)
     output, count = _shown(problem)
     chunks = _output_chunks(problem, output, samples, count)
     return _Graph(problem, output, chunks, (time, samples, given)).result()

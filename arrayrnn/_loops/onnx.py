@@ -23,6 +23,7 @@ from arrayrnn._recurrence.timestep import Timestep
 
 def loop(problem: Problem) -> Result:
     """Build the loop, its body from two traces of the step."""
+    problem = problem.with_constant_step()
     mask, carries, states = problem.mask, carries_output(problem), problem.start.states
     _expect_tensors(problem.inputs)
     _expect_tensors(problem.states)

@@ -49,6 +49,11 @@ class Mask:
         """Whether nothing is unmasked, as far as that can be read."""
         return self.coverage is not None and not self.coverage.any()
 
+    @property
+    def masks_none(self) -> bool:
+        """Whether everything is unmasked, as far as that can be read."""
+        return self.coverage is not None and bool((self.coverage == ALL).all())
+
     def read(self, xp: Namespace) -> "np.ndarray[Any, Any] | None":
         """Return the booleans on the host, if they can be read."""
         if self.coverage is None:

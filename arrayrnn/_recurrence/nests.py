@@ -5,6 +5,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any
 
+import array_api_compat
 import optree
 from optree import PyTreeSpec
 
@@ -89,7 +90,7 @@ class Nest:
     @classmethod
     def of(cls, tree: Any) -> tuple[tuple[Array, ...], "Nest"]:
         """Return the leaves of a nest, in native byte order, and its structure."""
-        if are_plain((tree,)):
+        if are_plain((tree,)) or array_api_compat.is_array_api_obj(tree):
             return (in_native_order(tree),), _structure_of(None)
         if type(tree) is tuple and tree and are_plain(tree):
             return tuple(map(in_native_order, tree)), _structure_of(len(tree))

@@ -54,11 +54,23 @@ class Problem(NamedTuple):
         states, output = self.start
         constants = self.options.constants
         others = tree_leaves(constants) if constants else ()
-        return [*self.inputs.leaves, *states, *keep, *others, *(output or ())]
+        of_step = tree_leaves(self.step)  # it may be a nest of arrays, too
+        return [*self.inputs.leaves, *states, *keep, *others, *(output or ()), *of_step]
 
     def with_options(self, **changed: Any) -> "Problem":
         """Return the same problem with other options."""
         return self._replace(options=replace(self.options, **changed))
+
+    def with_constant_step(self) -> "Problem":
+        """Return the same problem, the arrays of a step that is a nest of them among `constants`.
+
+        For libraries whose arrays cannot be used in a loop that does not know of them.
+        """
+        leaves = tree_leaves(self.step)
+        if len(leaves) == 1 and leaves[0] is self.step:
+            return self
+        changed = self.with_options(constants=(*self.options.constants, self.step))
+        return changed._replace(step=_call_last)
 
     def find_donor(self) -> Donor | None:
         """Return the donor for masked samples; None if the step is given them as they are."""
@@ -66,6 +78,11 @@ class Problem(NamedTuple):
             return None
         inputs, states, backwards = self.inputs.leaves, self.start.states, self.go_backwards
         return Donor.of(self.xp, self.mask, inputs, states, go_backwards=backwards)
+
+
+def _call_last(x_t: Any, states: tuple[Any, ...]) -> Any:
+    *states_and_constants, step = states
+    return step(x_t, tuple(states_and_constants))
 
 
 class Result(NamedTuple):

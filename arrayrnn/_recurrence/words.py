@@ -66,6 +66,7 @@ RNN = Words(
 )
 STREAM = replace(RNN, name="Stream", inputs="chunk")
 COMPILED_RNN = replace(RNN, name="compiled.rnn")
+CELLS = replace(RNN, name="cells.run", function="cell", initial_states="states")
 SCAN = Words(
     name="scan",
     function="f",

@@ -47,7 +47,7 @@ def rnn(
     return_all_outputs: bool = True,
     *,
     initial_output: Output | None = None,
-    samplewise: bool = False,
+    samplewise: bool | None = None,
     checkpoint: SupportsIndex | None = None,
     progress: bool | Callable[[int, int], object] | None = None,
 ) -> tuple[Output, Output, list[Any]]:
@@ -120,7 +120,7 @@ def rnn(
         progress=progress,
     )
     shared = read_inputs(COMPILED_RNN, inputs, mask, input_length, options)
-    result = _result(
+    result = run_problem(
         shared.problem(
             COMPILED_RNN, step_function, initial_states, initial_output, go_backwards=go_backwards
         )
@@ -189,7 +189,8 @@ def scan(
     array([100.  , 205.  , 165.25])
     """
     options = Options(unroll=unroll, time_major=True, checkpoint=checkpoint)
-    result = _result(problem_of_scan(COMPILED_SCAN, f, init, xs, length, options, reverse=reverse))
+    problem = problem_of_scan(COMPILED_SCAN, f, init, xs, length, options, reverse=reverse)
+    result = run_problem(problem)
     (carry,) = result.states
     return carry, result.outputs
 
@@ -224,7 +225,8 @@ def cache_clear() -> None:
     _cache().clear()
 
 
-def _result(problem: Problem) -> Result:
+def run_problem(problem: Problem) -> Result:
+    """Run a problem as one compiled program."""
     _expect_jax()
     from arrayrnn.compiled import _run
 
