@@ -16,7 +16,9 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
-nox.options.sessions = ["lint", "types", "tests", "newer-3.13", "reference", "wheel"]
+nox.options.sessions = [
+    "lint", "types", "tests", "newer-3.13", "originals", "reference", "wheel"
+]  # fmt: skip
 # A session whose interpreter is missing is skipped, and says so.
 nox.options.error_on_missing_interpreters = False
 
@@ -58,6 +60,7 @@ CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
     "dask": {"dask": (*LOOP, "loops/test_dask.py")},
     "onnx": {"onnx": (*LOOP, "loops/test_onnx.py", "test_documentation.py")},
     "dpnp": {"dpnp": (*LOOP, "libraries/test_arrays.py", "recurrence/test_purity.py")},
+    "cells": {"numpy": ("cells",)},
     "progress": {"numpy": ("loops/test_progress.py",)},
     "torch": {
         "torch:cpu": (
@@ -70,16 +73,17 @@ CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
         )
     },
 }
-ONE_THREAD = dict.fromkeys(
-    (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "NPROC",  # XLA's
-    ),
-    "1",
-)
+
+
+def threads(number: int) -> dict[str, str]:
+    """Give the environment in which libraries use as many threads."""
+    names = ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
+    count = str(number)
+    return {
+        **{f"{name}_NUM_THREADS": count for name in names},
+        "NPROC": count,  # XLA's
+        "ARRAYRNN_BENCH_THREADS": count,
+    }
 
 
 def install(session: nox.Session, *packages: str, constraints: Path = CONSTRAINTS) -> None:
@@ -244,6 +248,14 @@ def reference(session: nox.Session) -> None:
     session.run("pytest", "tests/reference", *posargs)
 
 
+@nox.session(python=TORCH_PYTHON)
+@leaves_room
+def originals(session: nox.Session) -> None:
+    """Compare the cells with those of PyTorch, Keras and ONNX, and run the example about them."""
+    install(session, "-e", ".", *group("originals"))
+    session.run("pytest", "tests/originals", "-n", "auto", *session.posargs)
+
+
 @nox.session(python=["3.12", "3.13"])
 @nox.parametrize("backend", named("numpy", "strict", "jax", "compiled", "dask", "onnx"))
 @leaves_room
@@ -300,9 +312,12 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Time the loop against a hand-written one and against Keras, on one thread."""
+    """Time the loop on one thread, the cells on two, against what one would use instead."""
     install(session, "-e", ".", *group("bench"))
-    session.run("pytest", "tests/bench", *session.posargs, env=ONE_THREAD)
+    of_cells, none_selected = "tests/bench/test_cells.py", 5
+    for number, paths in (1, ["tests/bench", f"--ignore={of_cells}"]), (2, [of_cells]):
+        codes = [0, none_selected]
+        session.run("pytest", *paths, *session.posargs, env=threads(number), success_codes=codes)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import arrayrnn
+from arrayrnn import cells
 
 PACKAGE = Path(arrayrnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -22,8 +23,17 @@ LAYERS = [
     {"_arguments", "_loops"},
     {"verbs"},
     {"compiled"},
+    {"cells"},
 ]
-NAMES_LIBRARIES = ("_libraries/", "_loops/", "compiled/")
+NAMES_LIBRARIES = (
+    "_libraries/",
+    "_loops/",
+    "cells/_files.py",
+    "cells/_from_",
+    "cells/_fused.py",
+    "cells/_jitted.py",
+    "compiled/",
+)
 MOST_PARAMETERS = 8
 
 
@@ -61,6 +71,13 @@ def test_the_public_names():
     assert all(hasattr(arrayrnn, name) for name in arrayrnn.__all__)
 
 
+def test_the_public_names_of_cells():
+    kinds = ["GRU", "LSTM", "SimpleRNN"]
+    functions = ["from_keras", "from_onnx", "from_torch", "load", "run", "save", "to"]
+    assert sorted(cells.__all__) == [*kinds, *functions]
+    assert all(hasattr(cells, name) for name in cells.__all__)
+
+
 def test_help_shows_the_functions_first():
     description, _, _ = pydoc.plain(pydoc.render_doc(arrayrnn)).partition("PACKAGE CONTENTS")
     shown = description.replace(",", " ").split()
@@ -69,9 +86,19 @@ def test_help_shows_the_functions_first():
 
 
 def test_importing_it_imports_no_array_library():
-    code = "import sys, arrayrnn; print(*sys.modules)"
+    assert not LIBRARIES & imported_with("arrayrnn")
+
+
+def test_importing_cells_imports_nothing_but_numpy():
+    others = LIBRARIES | {"keras", "onnx", "safetensors"}
+    assert others & imported_with("arrayrnn.cells") == {"numpy"}
+
+
+def imported_with(module):
+    """Return the packages that have been imported once a module has."""
+    code = f"import sys, {module}; print(*sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not LIBRARIES & {name.partition(".")[0] for name in shown.stdout.split()}
+    return {name.partition(".")[0] for name in shown.stdout.split()}
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
@@ -110,6 +137,6 @@ def test_only_public_functions_take_many_parameters(file):
             arguments = node.args
             count = len([*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs])
             name = getattr(node, "name", "lambda")
-            is_public = name in arrayrnn.__all__
+            is_public = name in (*arrayrnn.__all__, *cells.__all__)
             is_stream = name_of(file) == "_stream.py" and name == "__init__"
             assert count <= MOST_PARAMETERS or is_public or is_stream, name

@@ -1,10 +1,11 @@
-"""One thread for everything, timing in pairs, and the table printed at the end."""
+"""One thread or more for everything, timing in pairs, and the table printed at the end."""
 
 import gc
 import os
 import statistics
 import sys
 from collections.abc import Callable
+from time import sleep
 from typing import Any, NamedTuple, Protocol
 
 import pytest
@@ -14,9 +15,10 @@ from timing import seconds
 # A BLAS reads these when it is loaded, so they come before any array library; XLA, which takes as
 # many threads as there are cores else, reads NPROC.
 THREADS = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"), "1"
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"),
+    os.environ.get("ARRAYRNN_BENCH_THREADS", "1"),
 )
-ONE_THREAD = "numpy" not in sys.modules or THREADS.items() <= os.environ.items()
+ARE_SET = "numpy" not in sys.modules or THREADS.items() <= os.environ.items()
 os.environ.update(THREADS)
 os.environ["KERAS_BACKEND"] = "numpy"  # the `rnn` of another backend can be imported beside it
 
@@ -47,6 +49,7 @@ class Compare(Protocol):
         *,
         timesteps: int | None = None,
         calls: int | None = None,
+        rest: float = 0,
     ) -> None: ...
 
 
@@ -72,15 +75,20 @@ def compare(benchmark: Any, add_row: Callable[..., None]) -> Compare:
         *,
         timesteps: int | None = None,
         calls: int | None = None,
+        rest: float = 0,  # seconds before each call: idle threads of libraries spin for a while
     ) -> None:
+        def resting() -> None:
+            other_times.append(seconds(other))
+            sleep(rest)
+
         # Or whoever's turn it is pays for going through the modules of four array libraries.
         gc.collect()
         gc.freeze()
-        pair = seconds(ours) + seconds(other)
+        pair = seconds(ours) + seconds(other) + 2 * rest
         rounds = max(7, min(101, round(SECONDS_PER_ROW / pair)))
         # `pedantic` times a single contender: the other has its turn in the untimed set-up.
         other_times: list[float] = []
-        benchmark.pedantic(ours, setup=lambda: other_times.append(seconds(other)), rounds=rounds)
+        benchmark.pedantic(ours, setup=resting, teardown=lambda: sleep(rest), rounds=rounds)
         if benchmark.disabled:
             return
         our_times = benchmark.stats.stats.data
@@ -116,5 +124,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for name, ours, other, unit, rounds, ratio, target in rows:
         figures = f"{ours:>9.2f} {other:>9.2f} {unit:7} {rounds:>6} {ratio:>7.3f}"
         write(f"{name:{width}}  {figures}  {target}".rstrip())
-    if not ONE_THREAD:
-        write(f"More than one thread: NumPy was imported before {', '.join(THREADS)} were set.")
+    if not ARE_SET:
+        write(f"NumPy was imported before {', '.join(THREADS)} were set: it may use more threads.")

@@ -15,7 +15,7 @@ import optree
 import pytest
 
 import arrayrnn
-from arrayrnn import compiled
+from arrayrnn import cells, compiled
 from support.backends import Backend
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "pad_sequences",
     "reverse_sequence",
     "rnn",
+    "run",
     "scan",
     "unpad_sequences",
 ]
@@ -51,6 +52,7 @@ _OF_ARRAYS = {
         "initial_output",
     ),
     arrayrnn.scan: ("init", "xs"),
+    cells.run: ("inputs", "states", "mask", "input_length"),
     arrayrnn.pad_sequences: ("sequences",),
     arrayrnn.unpad_sequences: ("outputs",),
     arrayrnn.reverse_sequence: ("x", "input_length", "mask"),
@@ -101,6 +103,14 @@ def bidirectional(*positional: Any, **options: Any) -> Any:
 def scan(*positional: Any, **options: Any) -> Any:
     """Call `arrayrnn.scan` like `rnn`."""
     return _run(arrayrnn.scan, positional, options)
+
+
+def run(*positional: Any, **options: Any) -> Any:
+    """Call `arrayrnn.cells.run` like `rnn`."""
+    own_backend = backend()
+    if own_backend is not None and own_backend.is_compiled:
+        return cells.run(*positional, compiled=True, **options)
+    return _run(cells.run, positional, options)
 
 
 def pad_sequences(*positional: Any, **options: Any) -> Any:
@@ -216,7 +226,7 @@ def _shapes(call: dict[str, Any], names: Sequence[str], arrays: Sequence[Any]) -
         if name == "constants":
             return tuple(shape)
         over_time = name in ("inputs", "mask", "x", "outputs")
-        at_samples = 1 - at_time if over_time else 0
+        at_samples = 1 - at_time if over_time else int(name == "states" and "cells" in call)
         if over_time and open_time:
             shape[at_time] = f"time {k}"
         if shape[at_samples : at_samples + 1] == list(numbers):  # some states have no samples axis

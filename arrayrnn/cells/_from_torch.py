@@ -1,0 +1,68 @@
+"""Cells from PyTorch's modules."""
+
+from typing import Any
+
+from arrayrnn._recurrence.errors import describe
+from arrayrnn.cells._cell import Cell
+from arrayrnn.cells._gru import GRU
+from arrayrnn.cells._lstm import LSTM
+from arrayrnn.cells._names import Layer, in_layers, name_of
+from arrayrnn.cells._simple_rnn import SimpleRNN
+
+
+def from_torch(module: Any) -> list[Layer]:
+    """Return the cells of a recurrent module of PyTorch, which share its parameters.
+
+    Parameters
+    ----------
+    module : torch.nn.RNN, GRU or LSTM
+        Or ``RNNCell``, ``GRUCell``, ``LSTMCell``. `run` takes inputs as ``(samples, time,
+        features)``, or with ``time_major=not module.batch_first`` as the module does; it drops
+        nothing out.
+
+    Returns
+    -------
+    list of layers
+        Each a cell, or a pair (forward, backward), as `run` takes them. Their weights are the
+        module's own parameters: `to` makes arrays of other libraries of them, and gradients go to
+        the module.
+
+    Raises
+    ------
+    TypeError
+        If it is another module.
+
+    Examples
+    --------
+    >>> import torch  # doctest: +SKIP
+    >>> layers = cells.from_torch(torch.nn.LSTM(3, 4, num_layers=2))  # doctest: +SKIP
+    >>> outputs, (h, c) = cells.run(layers, torch.ones(2, 5, 3))  # doctest: +SKIP
+    """
+    import torch
+
+    kinds: dict[type, type[Cell]] = {torch.nn.RNN: SimpleRNN, torch.nn.RNNCell: SimpleRNN}
+    kinds |= {torch.nn.GRU: GRU, torch.nn.GRUCell: GRU}
+    kinds |= {torch.nn.LSTM: LSTM, torch.nn.LSTMCell: LSTM}
+    kind = next((own for known, own in kinds.items() if isinstance(module, known)), None)
+    if kind is None:
+        raise TypeError(
+            f"`module` is {describe(module)}; expected torch.nn.RNN, GRU, LSTM, or a cell of these."
+        )
+    is_cell = isinstance(module, torch.nn.RNNCellBase)
+    settings = {}
+    if kind is SimpleRNN:
+        settings["activation"] = module.nonlinearity
+
+    def fields(layer: int, direction: int) -> dict[str, Any]:
+        names = {f: f if is_cell else name_of(f, layer, direction) for f in kind.arrays}
+        found = {field: getattr(module, name, None) for field, name in names.items()}
+        return {field: array for field, array in found.items() if array is not None}
+
+    layers, directions = (1, 1) if is_cell else (module.num_layers, 1 + module.bidirectional)
+    return in_layers(
+        {
+            (layer, direction): kind(**fields(layer, direction), **settings)
+            for layer in range(layers)
+            for direction in range(directions)
+        }
+    )
