@@ -6,6 +6,7 @@ from importlib import metadata
 import numpy as np
 
 import arrayrnn
+from arrayrnn import cells
 
 LIBRARIES = {"array_api_strict", "cupy", "dask", "dpnp", "jax", "ndonnx", "tensorflow", "torch"}
 
@@ -29,6 +30,13 @@ def main() -> None:
     last, outputs, states = arrayrnn.rnn(running_sum, inputs, [np.zeros((2, 1))], mask=mask)
     np.testing.assert_array_equal(outputs[..., 0], [[1, 2, 3], [1, 1, 2]])
     np.testing.assert_array_equal(last, states[0])
+
+    lstm = cells.LSTM.initialize(1, 2, like=inputs, seed=0)
+    outputs, (h, c) = cells.run([lstm], inputs, input_length=[3, 1])
+    assert outputs.shape == (2, 3, 2)
+    assert h.shape == c.shape == (1, 2, 2)
+    assert not outputs[1, 1:].any()
+    assert not LIBRARIES & set(sys.modules), "running on NumPy imports another array library"
     print(f"arrayrnn {version} works from {arrayrnn.__file__}")
 
 

@@ -10,6 +10,7 @@ from arrayrnn import (
     StepFunction,
     Stream,
     bidirectional,
+    cells,
     pad_sequences,
     reverse_sequence,
     rnn,
@@ -54,6 +55,11 @@ filtered = rnn(kalman, Inputs(x, x), [Filtered(h, h)], mask=[[1, 1, 1, 1, 0]] * 
 assert_type(filtered, tuple[Filtered, Filtered, list[Any]])
 
 # One array is one state; lengths, constants, and the keyword-only parameters.
+cell = cells.LSTM.initialize(1, 4, like=x, seed=0, projection=2, clip=3.0)
+rnn(cell, x, cell.initial_states(x))
+rnn(cell.projected, cell.project(x), cell.initial_states(x))
+cells.run([(cell, None), cells.GRU(x, x, reset_after=False)], x, input_length=[5, 2])
+cells.GRU(x, x, weight_hr=x)  # type: ignore[call-arg]
 rnn(decay, x, h, input_length=3, unroll=2, time_major=False)
 rnn(decay, x, (h,), input_length=np.asarray([5, 2]), constants=["anything"])
 rnn(decay, x, [0.0], initial_output=h, samplewise=True, progress=True)

@@ -107,7 +107,9 @@ def _cells(layer: Any, path: str) -> list[Cell]:
 
 
 def _cell(cell: Any, path: str) -> Cell:
-    kind = _KINDS.get(type(cell).__name__)
+    # A cell of somebody else's may have the same name.
+    is_own = type(cell).__module__.partition(".")[0] in ("keras", "tf_keras")
+    kind = _KINDS.get(type(cell).__name__) if is_own else None
     if kind is None:
         raise TypeError(f"`{path}` is {describe(cell)}; {_EXPECTED}.")
     if getattr(cell, "kernel", None) is None:

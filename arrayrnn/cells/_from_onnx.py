@@ -107,7 +107,8 @@ def _reordered(array: Any, order: tuple[int, ...]) -> Any:
 
 
 def _find(model: Any, name: str | None) -> Any:
-    nodes = [node for node in model.graph.node if node.op_type in _KINDS]
+    of_onnx = ("", "ai.onnx")  # domains
+    nodes = [n for n in model.graph.node if n.op_type in _KINDS and n.domain in of_onnx]
     if name is not None:
         nodes = [node for node in nodes if name == node.name or name in node.output]
     if len(nodes) == 1:

@@ -1,14 +1,13 @@
 """Names of weights in PyTorch's modules and files, such as ``bias_hh_l1_reverse``."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from arrayrnn.cells._cell import Cell
 
 # A layer: a cell, or a pair of cells or None.
 Layer = Cell | tuple[Cell | None, Cell | None]
-MakeCell = Callable[[int, int, dict[str, Any]], Cell]  # from layer, direction and fields
 
 _NAME = re.compile(r"(?P<field>[a-z_]+?)_l(?P<layer>\d+)(?P<reverse>_reverse)?")
 
