@@ -213,7 +213,8 @@ def tests(session: nox.Session, backend: str) -> None:
     if backend == "numpy" and not session.posargs:
         # What is about one library can only be imported beside it.
         about_one = [
-            f"--ignore=arrayrnn/{path}" for path in ("compiled", "_loops", "_libraries/onnx.py")
+            f"--ignore=arrayrnn/{path}"
+            for path in ("cells", "compiled", "_loops", "_libraries/onnx.py")
         ]
         session.run("pytest", "--doctest-modules", "arrayrnn", *about_one)
     if backend == "compiled" and not session.posargs:
@@ -254,6 +255,9 @@ def originals(session: nox.Session) -> None:
     """Compare the cells with those of PyTorch, Keras and ONNX, and run the example about them."""
     install(session, "-e", ".", *group("originals"))
     session.run("pytest", "tests/originals", "-n", "auto", *session.posargs)
+    if not session.posargs:
+        environment = {"KERAS_BACKEND": "torch"}
+        session.run("pytest", "--doctest-modules", "arrayrnn/cells", env=environment)
 
 
 @nox.session(python=["3.12", "3.13"])

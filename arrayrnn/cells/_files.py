@@ -97,6 +97,19 @@ def load(path: str | os.PathLike[str], *, prefix: str = "") -> list[Layer]:
     ValueError
         If it is no safetensors file, or is incomplete; if its names or shapes are not those of
         cells.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from arrayrnn import cells
+    >>> cell = cells.GRU.initialize(3, 4, like=np.zeros(0), reset_after=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "gru.safetensors")
+    ...     cells.save([cell], path)
+    ...     (loaded,) = cells.load(path)
+    >>> loaded.reset_after, bool((loaded.weight_ih == cell.weight_ih).all())
+    (False, True)
     """
     from safetensors import SafetensorError, safe_open
 

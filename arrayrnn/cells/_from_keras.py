@@ -69,6 +69,15 @@ def from_keras(layer: Any) -> list[Layer]:
     training=False)`` computes with ``return_sequences=True``. At masked timesteps Keras repeats the
     previous output, as `run` does with ``zero_output_for_mask=False``; ``Bidirectional`` gives
     zeros, as `run` does by default.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from arrayrnn import cells
+    >>> layer = keras.layers.LSTM(4, go_backwards=True)
+    >>> layer.build((None, None, 3))
+    >>> cells.from_keras(layer)
+    [(None, LSTM(features=3, units=4, float32, numpy))]
     """
     if hasattr(layer, "forward_layer") and hasattr(layer, "backward_layer"):
         if layer.merge_mode != "concat":

@@ -55,6 +55,19 @@ def from_onnx(model: Any, node: str | None = None) -> list[Layer]:
     ``initial_h`` and ``initial_c`` as `states`. With ``layout=0``, ONNX's default, time comes first
     in its inputs: ``time_major=True``. Its output ``(time, directions, samples, units)`` is
     ``(time, samples, directions * units)`` here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from onnx import TensorProto, helper, numpy_helper
+    >>> from arrayrnn import cells
+    >>> node = helper.make_node("GRU", ["X", "W", "R"], ["Y"], hidden_size=4)
+    >>> weights = {"W": np.ones((1, 12, 3), np.float32), "R": np.ones((1, 12, 4), np.float32)}
+    >>> stored = [numpy_helper.from_array(weight, name) for name, weight in weights.items()]
+    >>> x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "XY")
+    >>> model = helper.make_model(helper.make_graph([node], "model", [x], [y], stored))
+    >>> cells.from_onnx(model)
+    [GRU(features=3, units=4, float32, numpy)]
     """
     import onnx
 

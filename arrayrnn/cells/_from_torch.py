@@ -34,9 +34,10 @@ def from_torch(module: Any) -> list[Layer]:
 
     Examples
     --------
-    >>> import torch  # doctest: +SKIP
-    >>> layers = cells.from_torch(torch.nn.LSTM(3, 4, num_layers=2))  # doctest: +SKIP
-    >>> outputs, (h, c) = cells.run(layers, torch.ones(2, 5, 3))  # doctest: +SKIP
+    >>> import torch
+    >>> from arrayrnn import cells
+    >>> cells.from_torch(torch.nn.GRU(3, 4, num_layers=2))
+    [GRU(features=3, units=4, float32, torch), GRU(features=4, units=4, float32, torch)]
     """
     import torch
 
