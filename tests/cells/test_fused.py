@@ -104,6 +104,11 @@ DO_NOT_RUN = {
     "other units": (lambda: [new(units=3), new(features=3)], {}),
     "another kind": (lambda: [new(), new(cells.GRU, features=UNITS)], {}),
     "a bias in one layer only": (lambda: [new(), new(features=UNITS, bias=False)], {}),
+    "peepholes above": (
+        lambda: [new(), replace(new(features=UNITS), peepholes=torch.ones(3 * UNITS).double())],
+        {},
+    ),
+    "a projection above": (lambda: [new(), new(features=UNITS, projection=UNITS)], {}),
     "another activation above": (lambda: [new(), new(features=UNITS, activation="relu")], {}),
     "a mask with gaps": (new, {"mask": GAPS}),
     "an empty sample": (new, {"input_length": [2, 0, 3]}),
