@@ -14,6 +14,8 @@ reverse_sequence
     Each sample's own timesteps reversed, the padding left in place.
 compiled.rnn, compiled.scan
     The loop as one compiled program: ``from arrayrnn import compiled``.
+cells.LSTM, cells.GRU, cells.SimpleRNN, cells.run
+    Recurrent cells, with weights from PyTorch, Keras and ONNX: ``from arrayrnn import cells``.
 
 The arrays that are passed in decide which library runs the loop: anything that follows the Python
 array API standard. ``help(arrayrnn.rnn)`` says all there is to say of one function.

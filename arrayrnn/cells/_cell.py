@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from arrayrnn._libraries import pytrees
 from arrayrnn._libraries.conversion import Shapes, converted, drawn
+from arrayrnn._libraries.foreign import in_native_order
 from arrayrnn._libraries.operations import device_of, namespace_of, product
 from arrayrnn._recurrence.errors import dtype_name, is_array, library
 from arrayrnn._recurrence.nests import tree_map
@@ -46,6 +47,8 @@ class Cell:
 
     def __post_init__(self) -> None:
         pytrees.register_where_in_use(type(self), _flatten, self._unflatten)
+        for field in self.arrays:
+            object.__setattr__(self, field, in_native_order(getattr(self, field)))
         for field in self.activations:
             activation = read_activation(getattr(self, field), self.name_of(field))
             object.__setattr__(self, field, activation)
@@ -122,6 +125,7 @@ class Cell:
             `inputs` are ``(time, samples, features)``.
         """
         expect_inputs(self, inputs, type(self).__name__)
+        inputs = in_native_order(inputs)
         return self.zeros(inputs[0, :, :1] if time_major else inputs[:, 0, :1])
 
     def zeros(self, like: Any) -> list[Array]:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from arrayrnn._libraries.foreign import in_native_order
 from arrayrnn._libraries.host import index
 from arrayrnn._libraries.operations import namespace_of
 from arrayrnn._recurrence.axes import agree
@@ -13,6 +14,7 @@ from arrayrnn._recurrence.errors import (
     expect_of_library,
     fail_no_array,
     is_array,
+    library,
 )
 from arrayrnn._recurrence.nests import Named
 from arrayrnn.cells._activations import is_number
@@ -83,14 +85,20 @@ def expect_inputs(cell: "Cell", inputs: Any, path: str) -> None:
     """Expect inputs that fit the weights of a cell; `path` is where the caller has it."""
     weight, of_weight = cell.weight_ih, f"`{path}.weight_ih`"
     expect_array(inputs, "inputs")
-    expect_of_library(Named.of(inputs, "inputs"), namespace_of(weight), of_weight)
+    inputs = in_native_order(inputs)
+    own, expected = namespace_of(inputs), namespace_of(weight)
+    if own is not expected:
+        raise TypeError(
+            f"`inputs` is an array of {library(own)}, {of_weight} of {library(expected)}; expected "
+            "one library. Convert the inputs, or the cells by `cells.to`."
+        )
     if inputs.ndim != 3 or not agree(inputs.shape[2:], (cell.features,)):
         raise ValueError(
             f"`inputs` is {describe(inputs)}; expected 3 dimensions, the last of {cell.features} "
-            f"features, as {of_weight} has them."
+            f"features, as {of_weight} has them.{' One sample is `x[None]`.' * (inputs.ndim == 2)}"
         )
     if inputs.dtype != weight.dtype:
         raise TypeError(
             f"`inputs` is {describe(inputs)}; expected the dtype of {of_weight}, "
-            f"{dtype_name(weight.dtype)}. `cells.to` converts cells."
+            f"{dtype_name(weight.dtype)}. Convert the inputs, or the cells by `cells.to`."
         )

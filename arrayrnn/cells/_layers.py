@@ -86,7 +86,8 @@ def _read(cells: Any) -> list[list[Placed]]:
         return [[Placed(cells, "cells", False)]]
     if not isinstance(cells, list | tuple) or not cells:
         empty = " and empty" if isinstance(cells, list | tuple) else ""
-        raise TypeError(f"`cells` is {describe(cells)}{empty}; {_EXPECTED}.")
+        cure = "Modules become cells by `from_torch`, `from_keras` and the like"
+        raise TypeError(f"`cells` is {describe(cells)}{empty}; {_EXPECTED}. {cure}.")
     return [_read_layer(layer, f"cells[{k}]") for k, layer in enumerate(cells)]
 
 

@@ -302,7 +302,7 @@ def test_inputs_that_fit_one_direction_only():
 def test_inputs_of_another_dtype(dtype):
     message = (
         f"`inputs` is an array of shape (2, 4, 3) and dtype {dtype}; expected the dtype of "
-        "`cells.weight_ih`, float32. `cells.to` converts cells."
+        "`cells.weight_ih`, float32. Convert the inputs, or the cells by `cells.to`."
     )
     with refused(TypeError, message):
         cells.run(GRU, X.astype(dtype))
@@ -310,8 +310,8 @@ def test_inputs_of_another_dtype(dtype):
 
 def test_inputs_of_another_library():
     message = (
-        "`inputs` is an array of shape (2, 4, 3) and dtype float32, of array_api_strict; expected "
-        "an array of numpy, like `cells.weight_ih`. Convert it."
+        "`inputs` is an array of array_api_strict, `cells.weight_ih` of numpy; expected one "
+        "library. Convert the inputs, or the cells by `cells.to`."
     )
     with refused(TypeError, message):
         cells.run(GRU, strict(X))

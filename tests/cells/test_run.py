@@ -215,3 +215,11 @@ def test_the_arguments_stay_as_they_are():
     for state in new_states:
         state[...] = 0
     assert all(map(np.array_equal, states, before))
+
+
+def test_numbers_may_be_in_another_byte_order():
+    cell, x = new(Backend.NUMPY, cells.LSTM), draw(Backend.NUMPY, SAMPLES, TIME, FEATURES)
+    swapped = cells.LSTM(**{f: getattr(cell, f).astype(">f8") for f in cells.LSTM.arrays[:4]})
+    outputs, _ = cells.run(swapped, x.astype(">f8"))
+    assert_same(Backend.NUMPY, outputs, cells.run(cell, x)[0], exact=True)
+    assert swapped.initial_states(x.astype(">f8"))[0].dtype.isnative
