@@ -82,9 +82,9 @@ def test_a_cell_is_a_step_of_rnn(backend, make):
     assert_same(backend, found, (outputs[:, -1], outputs, last))
 
 
-@every_cell
-def test_the_product_with_the_inputs_can_be_taken_out_of_the_loop(backend, make):
-    cell, x = make(backend), draw(backend, SAMPLES, TIME, FEATURES)
+@pytest.mark.parametrize("name", ["simple", "GRU", "GRU, reset before, one bias", "LSTM, no bias"])
+def test_the_product_with_the_inputs_can_be_taken_out_of_the_loop(backend, name):
+    cell, x = CELLS[name](backend), draw(backend, SAMPLES, TIME, FEATURES)
     states = start(backend, cell)
     outputs, last = over_time(cell, x, states)
     moved = own(backend, cell)
