@@ -146,7 +146,7 @@ class Cell:
             ``(..., features)``.
         """
         gates = product(namespace_of(inputs), inputs, self.weight_ih)
-        bias = self.bias()
+        bias = self.summed_bias()
         return gates if bias is None else gates + bias
 
     @property
@@ -158,7 +158,7 @@ class Cell:
         """
         return Projected(self)
 
-    def bias(self) -> Any:
+    def summed_bias(self) -> Any:
         """Return what is added to the contribution of the inputs, or None."""
         one, other = self.bias_ih, self.bias_hh
         if one is None or other is None:

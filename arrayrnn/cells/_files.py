@@ -14,7 +14,7 @@ from arrayrnn.cells._cell import Cell
 from arrayrnn.cells._gru import GRU
 from arrayrnn.cells._layers import Layers
 from arrayrnn.cells._lstm import LSTM
-from arrayrnn.cells._names import Layer, in_layers, name_of, read_names
+from arrayrnn.cells._names import Layer, expect_all_alike, in_layers, name_of, read_names
 from arrayrnn.cells._simple_rnn import SimpleRNN
 
 _KINDS: dict[str, type[Cell]] = {kind.__name__: kind for kind in (SimpleRNN, GRU, LSTM)}
@@ -124,8 +124,12 @@ def load(path: str | os.PathLike[str], *, prefix: str = "") -> list[Layer]:
     known = _settings(metadata.get(_METADATA, "{}"), source)
     if prefix:
         source += f" under {prefix!r}"
-    cells = {}
-    for place, found in read_names(arrays, source).items():
+    cells, places = {}, read_names(arrays, source)
+    if known:
+        _expect_cells(places, known, source)
+    else:
+        expect_all_alike(places, source)
+    for place, found in places.items():
         for field, array in found.items():
             if str(array.dtype) not in _DTYPES:
                 raise ValueError(
@@ -144,6 +148,14 @@ def load(path: str | os.PathLike[str], *, prefix: str = "") -> list[Layer]:
             made = f"{source} holds {weights} that make no {kind.__name__}"
             raise ValueError(f"{made}: {error}") from error
     return in_layers(cells)
+
+
+def _expect_cells(places: Any, known: dict[str, Any], source: str) -> None:
+    """Expect weights of all cells that the metadata tell of."""
+    missing = {*known} - {name_of("cell", *place) for place in places}
+    if missing:
+        name = min(missing).replace("cell", "weight_ih", 1)
+        raise ValueError(f"{source} lacks `{name}`, of a cell that its metadata tell of.")
 
 
 def _values(array: Any, name: str) -> Any:

@@ -79,6 +79,8 @@ def from_keras(layer: Any) -> list[Layer]:
     >>> cells.from_keras(layer)
     [(None, LSTM(features=3, units=4, float32, numpy))]
     """
+    if not _is_own(layer):
+        raise TypeError(f"`layer` is {describe(layer)}, with a `call` of its own; {_EXPECTED}.")
     if hasattr(layer, "forward_layer") and hasattr(layer, "backward_layer"):
         if layer.merge_mode != "concat":
             raise ValueError(
@@ -93,6 +95,12 @@ def from_keras(layer: Any) -> list[Layer]:
         return _both(layer.forward_layer, layer.backward_layer)
     cells = _cells(layer, "layer")
     return [(None, cell) for cell in cells] if layer.go_backwards else [*cells]
+
+
+def _is_own(layer: Any) -> bool:
+    """Tell whether it is Keras's own, since what others make of its layers is not known."""
+    defined_in = getattr(getattr(type(layer), "call", None), "__module__", "")
+    return str(defined_in).partition(".")[0] in ("keras", "tf_keras")
 
 
 def _both(forward: Any, backward: Any) -> list[Layer]:
@@ -116,9 +124,7 @@ def _cells(layer: Any, path: str) -> list[Cell]:
 
 
 def _cell(cell: Any, path: str) -> Cell:
-    # A cell of somebody else's may have the same name.
-    is_own = type(cell).__module__.partition(".")[0] in ("keras", "tf_keras")
-    kind = _KINDS.get(type(cell).__name__) if is_own else None
+    kind = _KINDS.get(type(cell).__name__) if _is_own(cell) else None
     if kind is None:
         raise TypeError(f"`{path}` is {describe(cell)}; {_EXPECTED}.")
     if getattr(cell, "kernel", None) is None:

@@ -30,7 +30,8 @@ def from_torch(module: Any) -> list[Layer]:
     Raises
     ------
     TypeError
-        If it is another module.
+        If it is another module, one with a `forward` of its own, or one whose weights are computed
+        by a hook or a parametrization (weight norm, spectral norm, pruning).
 
     Examples
     --------
@@ -41,14 +42,20 @@ def from_torch(module: Any) -> list[Layer]:
     """
     import torch
 
-    kinds: dict[type, type[Cell]] = {torch.nn.RNN: SimpleRNN, torch.nn.RNNCell: SimpleRNN}
+    kinds: dict[Any, type[Cell]] = {torch.nn.RNN: SimpleRNN, torch.nn.RNNCell: SimpleRNN}
     kinds |= {torch.nn.GRU: GRU, torch.nn.GRUCell: GRU}
     kinds |= {torch.nn.LSTM: LSTM, torch.nn.LSTMCell: LSTM}
-    kind = next((own for known, own in kinds.items() if isinstance(module, known)), None)
-    if kind is None:
+    known = next((own for own in kinds if isinstance(module, own)), None)
+    if known is None:
         raise TypeError(
             f"`module` is {describe(module)}; expected torch.nn.RNN, GRU, LSTM, or a cell of these."
         )
+    if type(module).forward is not known.forward:
+        raise TypeError(
+            f"`module` is {describe(module)}, with a `forward` of its own; expected that of "
+            f"torch.nn.{known.__name__}."
+        )
+    kind, parameters = kinds[known], dict(module.named_parameters(recurse=False))
     is_cell = isinstance(module, torch.nn.RNNCellBase)
     settings = {}
     if kind is SimpleRNN:
@@ -56,8 +63,14 @@ def from_torch(module: Any) -> list[Layer]:
 
     def fields(layer: int, direction: int) -> dict[str, Any]:
         names = {f: f if is_cell else name_of(f, layer, direction) for f in kind.arrays}
-        found = {field: getattr(module, name, None) for field, name in names.items()}
-        return {field: array for field, array in found.items() if array is not None}
+        for name in names.values():
+            if name not in parameters and getattr(module, name, None) is not None:
+                raise TypeError(
+                    f"`module.{name}` is computed, by a hook or a parametrization; expected a "
+                    "parameter, which cells can share. Make it permanent first, by "
+                    "`torch.nn.utils.parametrize.remove_parametrizations` or the like."
+                )
+        return {field: parameters[name] for field, name in names.items() if name in parameters}
 
     layers, directions = (1, 1) if is_cell else (module.num_layers, 1 + module.bidirectional)
     return in_layers(

@@ -65,11 +65,11 @@ class GRU(Cell):
         object.__setattr__(self, "reset_after", reset_after)
         super().__post_init__()
 
-    def bias(self) -> Any:
+    def summed_bias(self) -> Any:
         """Return what is added to the contribution of the inputs, or None."""
         other: Any = self.bias_hh
         if not self.reset_after or other is None:
-            return super().bias()
+            return super().summed_bias()
         # That of n is reset, too: `advance` adds it.
         xp, at = namespace_of(other), 2 * self.units
         other = xp.concat([other[:at], xp.zeros_like(other[at:])])

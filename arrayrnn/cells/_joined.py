@@ -17,7 +17,7 @@ class Joined:
 
     def __init__(self, cell: Cell, like: Any) -> None:
         """Join the weights; `like`, ``(samples, 1)``, has as many rows as there will be."""
-        xp, bias = namespace_of(like), cell.bias()
+        xp, bias = namespace_of(like), cell.summed_bias()
         weights = [cell.weight_ih, cell.weight_hh]
         self._ones = None
         if bias is not None:

@@ -9,7 +9,7 @@ from arrayrnn._recurrence.errors import describe, expect_like, expect_of_library
 from arrayrnn._recurrence.nests import Named, Nest
 from arrayrnn._typing import Array, Namespace
 from arrayrnn.cells._cell import Cell
-from arrayrnn.cells._checks import expect_inputs
+from arrayrnn.cells._checks import expect_array, expect_inputs
 
 _EXPECTED = (
     "expected a cell, or a list of layers, each a cell or a pair (forward, backward) of cells, of "
@@ -56,6 +56,8 @@ class Layers:
         zeros = [placed.cell.zeros(row) for placed in self.placed]
         if states is None:
             return zeros
+        if self._are_alike:
+            self._expect_columns(states)
         xp, expected = namespace_of(row), self.joined(namespace_of(row), zeros)
         wanted, nest = Nest.of(expected)
         given = expect_structure(states, nest, "`states` is a nest", "the states of the cells")
@@ -63,6 +65,16 @@ class Layers:
         expect_of_library(named, xp, "`inputs`")
         expect_like(named, wanted, "the {} of the states that the cells have")
         return self._apart(nest.build(given))
+
+    def _expect_columns(self, states: Any) -> None:
+        if self._has_one_state:
+            expect_array(states, "states")
+        elif not isinstance(states, list | tuple) or len(states) != 2:
+            length = f" of length {len(states)}" if isinstance(states, list | tuple) else ""
+            shown = "(layers * directions, samples, units)"
+            raise ValueError(
+                f"`states` is {describe(states)}{length}; expected the pair (h, c), each {shown}."
+            )
 
     def joined(self, xp: Namespace, states: Sequence[Sequence[Array]]) -> Any:
         """Return the states of all cells as PyTorch does: each ``(cells, samples, units)``.

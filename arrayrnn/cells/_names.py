@@ -41,6 +41,19 @@ def read_names(arrays: Mapping[str, Any], source: str) -> dict[tuple[int, int], 
     return found
 
 
+def expect_all_alike(found: Mapping[tuple[int, int], Mapping[str, Any]], source: str) -> None:
+    """Expect the same names in all layers and directions, as a module of PyTorch has them."""
+    layers, directions = ({place[k] for place in found} for k in (0, 1))
+    fields = {field for own in found.values() for field in own}
+    for layer in sorted(layers):
+        for direction in sorted({0, *directions}):
+            for field in sorted(fields - {*found.get((layer, direction), ())}):
+                raise ValueError(
+                    f"{source} lacks `{name_of(field, layer, direction)}`; expected the same names "
+                    "in all layers and directions."
+                )
+
+
 def in_layers(cells: Mapping[tuple[int, int], Cell]) -> list[Layer]:
     """Return cells, found by layer and direction, as layers."""
     layers: list[Layer] = []

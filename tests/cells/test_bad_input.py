@@ -409,7 +409,7 @@ STATES = {
         LSTM,
         H,
         ValueError,
-        "`states` is a nest of the structure *; expected that of the states of the cells, (*, *)",
+        "; expected the pair (h, c), each (layers * directions, samples, units).",
     ),
     "None for one of two": (
         LSTM,
@@ -420,8 +420,8 @@ STATES = {
     "a tuple of one": (
         GRU,
         (H,),
-        ValueError,
-        "`states` is a nest of the structure (*,); expected that of the states of the cells, *",
+        TypeError,
+        "`states` is of type tuple; expected an array.",
     ),
     "those of cells that are alike": (
         [(LSTM, GRU)],
@@ -481,6 +481,18 @@ def test_inputs_without_timesteps():
 def test_weights_that_are_traced_have_no_values_for_another_library():
     jax = pytest.importorskip("jax", reason="the tracer of this test is JAX")
     cell = cells.to(GRU, jax.numpy)
-    message = "has no values that NumPy could read now; expected one that is neither traced"
+    message = "has no values that could be read now; expected one that is neither traced nor lazy"
     with refused(TypeError, message):
         jax.jit(lambda cell: cells.to(cell, np).weight_ih.sum())(cell)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.complex64, np.bool])
+def test_cells_of_no_floats_are_refused(dtype):
+    with pytest.raises(TypeError, match=r"`dtype` is .*; expected a real floating dtype"):
+        cells.to(GRU, np, dtype=dtype)
+
+
+@pytest.mark.parametrize("xp", ["numpy", dict])
+def test_what_is_no_library_is_refused(xp):
+    with pytest.raises(TypeError, match=r"`xp` is .*; expected the namespace of a library"):
+        cells.to(GRU, xp)

@@ -161,3 +161,12 @@ def test_a_sigmoid_is_within_a_millionth_of_the_plain_form_over_a_sequence():
     states = [np.zeros((2, 128), np.float32)] * 2
     _, found, _ = rnn(cell, x, states)
     np.testing.assert_allclose(found, over_time(cell, x, states)[0], rtol=0, atol=1e-6)
+
+
+def test_bfloat16_goes_from_library_to_library():
+    torch = pytest.importorskip("torch", reason="NumPy has no bfloat16")
+    narrow = cells.GRU.initialize(3, 4, like=torch.zeros(0, dtype=torch.bfloat16), seed=0)
+    wide = cells.to(narrow, np, dtype=np.float32)
+    np.testing.assert_array_equal(wide.weight_ih, narrow.weight_ih.float().numpy())
+    with pytest.raises(TypeError, match="has no bfloat16; expected another `dtype`, float32 say"):
+        cells.to(narrow, np)

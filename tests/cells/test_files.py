@@ -467,3 +467,42 @@ def test_the_metadata_tell_the_kind_and_settings_of_each_cell(tmp_path):
             "recurrent_activation": "sigmoid",
         }
     }
+
+
+@pytest.mark.parametrize(
+    ("left_out", "named"),
+    [
+        ("_l1_reverse", "bias_hh_l1_reverse"),
+        ("bias_hh_l1", "bias_hh_l1"),
+        ("bias_ih_l0_reverse", "bias_ih_l0_reverse"),
+    ],
+)
+def test_a_file_of_pytorch_that_lacks_a_weight_is_refused(tmp_path, left_out, named):
+    from safetensors.numpy import save_file
+
+    path, sizes = tmp_path / "module.safetensors", {"weight_hh": (12, 4), "bias_ih": 12}
+    places = ("l0", "l0_reverse", "l1", "l1_reverse")
+    arrays = {f"weight_ih_{place}": np.zeros((12, 8 if "1" in place else 3)) for place in places}
+    for field, size in {**sizes, "bias_hh": 12}.items():
+        arrays |= {f"{field}_{place}": np.zeros(size) for place in places}
+    save_file(arrays, path)
+    assert [len(layer) for layer in cells.load(path)] == [2, 2]
+    save_file({name: a for name, a in arrays.items() if not name.endswith(left_out)}, path)
+    message = f"lacks `{named}`; expected the same names in all layers and directions"
+    with pytest.raises(ValueError, match=message):
+        cells.load(path)
+
+
+def test_a_file_that_lacks_a_cell_of_its_metadata_is_refused(tmp_path):
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "cells.safetensors"
+    layers = [cells.GRU.initialize(n, 4, like=np.zeros(0)) for n in (3, 4)]
+    cells.save(layers, path)
+    with safe_open(path, "numpy") as file:
+        arrays = {n: file.get_tensor(n) for n in file.keys() if n.endswith("l0")}  # noqa: SIM118
+        metadata = file.metadata()
+    save_file(arrays, path, metadata)
+    with pytest.raises(ValueError, match="lacks `weight_ih_l1`, of a cell that its metadata"):
+        cells.load(path)

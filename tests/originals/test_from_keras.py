@@ -585,3 +585,14 @@ def test_a_recurrent_activation_that_onnx_has_no_name_for_is_refused():
     layer = built(layers.Bidirectional(sequences(layers.LSTM, recurrent_activation="gelu")))
     came = "`layer.forward_layer.cell.recurrent_activation` is gelu; expected"
     assert_refused(layer, ValueError, came)
+
+
+def test_a_layer_with_a_call_of_its_own_is_refused():
+    class Doubled(keras.layers.GRU):
+        def call(self, sequences, *args, **kwargs):
+            return super().call(2 * sequences, *args, **kwargs)
+
+    layer = Doubled(4)
+    layer.build((None, None, 3))
+    with pytest.raises(TypeError, match="with a `call` of its own; expected a layer SimpleRNN"):
+        cells.from_keras(layer)

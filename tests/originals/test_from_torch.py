@@ -300,3 +300,46 @@ def test_anything_else_is_refused(module, came):
     message = f"`module` is {came}; expected torch.nn.RNN, GRU, LSTM, or a cell of these"
     with pytest.raises(TypeError, match=message):
         cells.from_torch(module)
+
+
+def test_a_module_with_a_forward_of_its_own_is_refused():
+    class Doubled(torch.nn.LSTM):
+        def forward(self, x, states=None):
+            return super().forward(2 * x, states)
+
+    with pytest.raises(TypeError, match=r"with a `forward` of its own; expected that of torch\.nn"):
+        cells.from_torch(Doubled(3, 4))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        torch.nn.utils.spectral_norm,
+        torch.nn.utils.weight_norm,
+        torch.nn.utils.parametrizations.weight_norm,
+    ],
+    ids=["spectral norm, hook", "weight norm, hook", "weight norm, parametrization"],
+)
+def test_weights_that_are_computed_are_refused(wrap):
+    module = wrap(torch.nn.LSTM(3, 4), "weight_hh_l0")
+    with pytest.raises(TypeError, match=r"`module\.weight_hh_l0` is computed, by a hook"):
+        cells.from_torch(module)
+
+
+def test_parameters_that_functional_call_puts_in_place_are_taken():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = torch.nn.GRU(3, 4, batch_first=True)
+
+        def forward(self, x):
+            return cells.run(cells.from_torch(self.gru), x)[0]
+
+    model, x = Model(), torch.randn(2, 5, 3)
+    doubled = {name: 2 * parameter for name, parameter in model.named_parameters()}
+    found = torch.func.functional_call(model, doubled, (x,))
+    expected, _ = torch.func.functional_call(
+        model.gru, {k[4:]: v for k, v in doubled.items()}, (x,)
+    )
+    torch.testing.assert_close(found, expected)
