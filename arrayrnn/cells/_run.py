@@ -93,8 +93,8 @@ def run(
     Notes
     -----
     On tensors PyTorch's own kernels run wherever they compute the same: for the activations that
-    PyTorch has, without `clip` and peepholes, with lengths, but not in `torch.func`. They have no
-    second derivatives; `rnn` has. On JAX all is compiled, once for all inputs of the same shapes.
+    PyTorch has, without `clip` and peepholes, with lengths, but not in `torch.func`. They may have
+    no second derivatives; `rnn` has. JAX compiles a program, once for inputs of the same shapes.
 
     After ``torch.nn.LSTM``
     (https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html).
