@@ -122,9 +122,9 @@ class LSTM(Cell):
         c = both[:, units:] * c + both[:, :units] * self.activated(self.activation, g)
         if seen is not None:
             o = o + seen[2 * units :] * c
-        shown: Any = self.activated(self.recurrent_activation, o)
+        opened: Any = self.activated(self.recurrent_activation, o)
         # c is not clipped before: onnxruntime does not, although ONNX may be read so.
-        h = self._projected(xp, shown * activated(xp, self.output_activation, c))
+        h = self._shown(xp, opened * activated(xp, self.output_activation, c))
         return h, (h, c)
 
     def in_few_operations(self, weight: Any) -> tuple[Any, Callable[[Any, States], Step]]:
@@ -145,8 +145,9 @@ class LSTM(Cell):
         i_f_o = 0.5 * g + 0.5
         g = g[:, 2 * units : 3 * units]
         c = i_f_o[:, units : 2 * units] * c + i_f_o[:, :units] * g
-        h = self._projected(xp, i_f_o[:, 3 * units :] * xp.tanh(c))
+        h = self._shown(xp, i_f_o[:, 3 * units :] * xp.tanh(c))
         return h, (h, c)
 
-    def _projected(self, xp: Namespace, h: Any) -> Any:
+    def _shown(self, xp: Namespace, h: Any) -> Any:
+        """Return the output that units make, by the projection if there is one."""
         return h if self.weight_hr is None else product(xp, h, self.weight_hr)
