@@ -88,8 +88,8 @@ def rnn(
         Promises that the step treats each sample on its own, as nearly all do, and that nothing but
         its inputs and states has a row for each. Padding then never reaches it, in values and
         gradients, and may be left out, so that it sees fewer samples; on Dask samples run in
-        parallel. Never changes a result of such a step. By default the step's own attribute
-        `samplewise`, such as cells have, and False without one.
+        parallel. Never changes a result of such a step. By default the step itself decides,
+        by its attribute `samplewise`, as cells have it; without one it makes no promise.
     checkpoint : int, optional
         For gradients, keep the states of every so many timesteps only, and compute what lies
         between again in backward: less memory, more time, and the step is called twice. About the

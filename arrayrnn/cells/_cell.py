@@ -175,9 +175,9 @@ class Cell:
         raise NotImplementedError
 
     def in_few_operations(self, weight: Any) -> tuple[Any, Callable[[Any, States], Step]]:
-        """Return a weight of all gates, and what to `activate` its product with, as fast as it can.
+        """Return a weight for all gates, and a function of its product in place of `activate`.
 
-        Both may differ from what they are for the cell, and together have its results.
+        Together they give the results of the cell, in as few operations as there can be.
         """
         return weight, self.activate
 

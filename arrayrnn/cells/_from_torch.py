@@ -17,8 +17,8 @@ def from_torch(module: Any) -> list[Layer]:
     ----------
     module : torch.nn.RNN, GRU or LSTM
         Or ``RNNCell``, ``GRUCell``, ``LSTMCell``. `run` takes inputs as ``(samples, time,
-        features)``, or with ``time_major=not module.batch_first`` as the module does; it drops
-        nothing out.
+        features)``, or with ``time_major=not module.batch_first`` as the module does. It applies
+        no dropout.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def from_torch(module: Any) -> list[Layer]:
         raise TypeError(
             f"`module` is {describe(module)}; expected torch.nn.RNN, GRU, LSTM, or a cell of these."
         )
-    if type(module).forward is not known.forward:
+    if getattr(module.forward, "__func__", None) is not known.forward:
         raise TypeError(
             f"`module` is {describe(module)}, with a `forward` of its own; expected that of "
             f"torch.nn.{known.__name__}."

@@ -31,7 +31,7 @@ class GRU(Cell):
     weight_hh : array
         ``(3 * units, units)``.
     bias_ih, bias_hh : array, optional
-        ``(3 * units,)``; what is missing is not added.
+        ``(3 * units,)``; None adds nothing.
     reset_after : bool, default: True
         Reset after the matrix product, as PyTorch does, Keras by default, and ONNX with
         ``linear_before_reset``; otherwise before, as in Cho et al. (2014).

@@ -4,8 +4,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from arrayrnn._libraries.operations import namespace_of
-from arrayrnn._recurrence.errors import Spec as ArraySpec
-from arrayrnn._recurrence.errors import describe, expect_like, expect_of_library, expect_structure
+from arrayrnn._recurrence.errors import (
+    Spec,
+    describe,
+    expect_like,
+    expect_of_library,
+    expect_structure,
+)
 from arrayrnn._recurrence.nests import Named, Nest
 from arrayrnn._typing import Array, Namespace
 from arrayrnn.cells._cell import Cell
@@ -46,7 +51,7 @@ class Layers:
                     continue
                 named = Named.of(cell.weight_ih, f"{path}.weight_ih")
                 expect_of_library(named, namespace_of(model), f"`{self.placed[0].path}`")
-                expected = ArraySpec((cell.weight_ih.shape[0], outputs), model.dtype)
+                expected = Spec((cell.weight_ih.shape[0], outputs), model.dtype)
                 its = f"the {{}} that the {outputs} outputs of layer {k - 1} ask for"
                 expect_like(named, [expected], its)
             outputs = sum(placed.cell.state_sizes[0] for placed in layer)

@@ -38,7 +38,7 @@ class LSTM(Cell):
     weight_hh : array
         ``(4 * units, units)``; with a projection, as many columns as that has rows.
     bias_ih, bias_hh : array, optional
-        ``(4 * units,)``; what is missing is not added.
+        ``(4 * units,)``; None adds nothing.
     weight_hr : array, optional
         ``(projection, units)``, from the units to the output (Sak et al., 2014).
     peepholes : array, optional
@@ -128,9 +128,9 @@ class LSTM(Cell):
         return h, (h, c)
 
     def in_few_operations(self, weight: Any) -> tuple[Any, Callable[[Any, States], Step]]:
-        """Return a weight, and what takes its product: one `tanh` serves all gates.
+        """Return a weight for all gates, and a function of its product: one `tanh` serves all.
 
-        ``sigmoid(x)`` is ``0.5 * tanh(0.5 * x) + 0.5``, and i, f and o come with 0.5 multiplied.
+        ``sigmoid(x)`` is ``0.5 * tanh(0.5 * x) + 0.5``: the weight halves i, f and o beforehand.
         """
         is_plain = self.peepholes is None and self.clip is None
         if not is_plain or any(getattr(self, f) != _PLAIN[f] for f in self.activations):

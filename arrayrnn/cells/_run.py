@@ -8,10 +8,7 @@ import array_api_compat
 from arrayrnn import _loops
 from arrayrnn._arguments.reading import Inputs, read_inputs
 from arrayrnn._libraries.host import readable
-from arrayrnn._libraries.operations import (
-    join_features,
-    swap_time_and_samples,
-)
+from arrayrnn._libraries.operations import join_features, swap_time_and_samples
 from arrayrnn._libraries.torch import not_compiled
 from arrayrnn._recurrence.axes import align
 from arrayrnn._recurrence.nests import Named
@@ -47,8 +44,8 @@ def run(
     """Run cells over time, in layers and in one or both directions, as ``torch.nn.LSTM`` does.
 
     A layer's outputs are the inputs of the next; those of its directions are joined, at each
-    timestep of the inputs. Of a single cell it gives what ``rnn(cell, inputs,
-    cell.initial_states(inputs), zero_output_for_mask=True)`` does, within rounding.
+    timestep of the inputs. For a single cell the results are those of ``rnn(cell, inputs,
+    cell.initial_states(inputs), zero_output_for_mask=True)``, within rounding.
 
     Parameters
     ----------
@@ -129,7 +126,8 @@ def run(
         if (found := _fused.run(layers, shared, start)) is not None:
             return found
     start = start or layers.initial_states(None, x[0, :, :1])
-    if array_api_compat.is_jax_namespace(shared.xp) and readable(shared.xp, x):
+    is_jax = array_api_compat.is_jax_namespace(shared.xp)
+    if loop is _loops.run and is_jax and readable(shared.xp, x):
         from arrayrnn.cells import _jitted
 
         outputs, last = _jitted.run(layers, shared, start)

@@ -21,7 +21,7 @@ class SimpleRNN(Cell):
     weight_hh : array
         ``(units, units)``.
     bias_ih, bias_hh : array, optional
-        ``(units,)``; what is missing is not added.
+        ``(units,)``; None adds nothing.
     activation : str or tuple, default: 'tanh'
         By its name in ONNX, in upper or lower case: 'Relu', say, or ('LeakyRelu', 0.1) with alpha.
     clip : float, optional

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import optree
 import pytest
 
-from arrayrnn import cells
+from arrayrnn import cells, rnn
 from support.backends import Backend, assert_same
 from support.formulas import over_time
 from support.running import run
@@ -222,3 +223,42 @@ def test_numbers_may_be_in_another_byte_order():
     outputs, _ = cells.run(swapped, x.astype(">f8"))
     assert_same(Backend.NUMPY, outputs, cells.run(cell, x)[0], exact=True)
     assert swapped.initial_states(x.astype(">f8"))[0].dtype.isnative
+
+
+@pytest.mark.parametrize("call", ["run", "rnn"])
+@every_kind
+def test_padding_reaches_no_gradient(backend, kind, call):
+    if not backend.has_autograd or backend.is_compiled or backend is Backend.JAX_JIT:
+        pytest.skip("has no gradients here")
+    cell, x = own(backend, new(backend, kind)), draw(backend, SAMPLES, TIME, FEATURES)
+    padding = np.arange(TIME)[None, :, None] >= np.asarray(LENGTHS)[:, None, None]
+
+    def loss(cell, x):
+        if call == "run":
+            outputs, _ = cells.run(cell, x, input_length=LENGTHS)
+        else:
+            start = cell.initial_states(x)
+            _, outputs, _ = rnn(cell, x, start, input_length=LENGTHS, zero_output_for_mask=True)
+        return (outputs**2).sum()
+
+    expected = gradients(backend, loss, cell, backend.array(np.where(padding, 0, x)))
+    found = gradients(backend, loss, cell, backend.array(np.where(padding, np.nan, x)))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def gradients(backend, loss, cell, x):
+    """Return the gradient of each weight."""
+    if backend.library == "jax":
+        leaves = optree.tree_leaves(backend.module.grad(loss)(cell, x))
+    else:
+        cell = optree.tree_map(lambda weight: weight.detach().requires_grad_(), cell)
+        leaves = backend.module.autograd.grad(loss(cell, x), optree.tree_leaves(cell))
+    return [backend.numpy(leaf) for leaf in leaves]
+
+
+def test_arrays_of_jax_are_told_of_jit_where_compiled_is_asked_for():
+    jax = pytest.importorskip("jax", reason="these arrays are JAX's")
+    cell = cells.to(new(Backend.NUMPY, cells.GRU), jax.numpy, dtype="float32")
+    with pytest.raises(TypeError, match=r"jax\.jit"):
+        cells.run(cell, jax.numpy.ones((2, 3, FEATURES), dtype="float32"), compiled=True)
