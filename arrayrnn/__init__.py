@@ -4,6 +4,10 @@ rnn
     `tf.keras.backend.rnn`, with states, masks, lengths, constants and both directions.
 scan
     `jax.lax.scan`.
+associative_scan
+    `jax.lax.associative_scan`: elements combined with all before them, in few operations.
+linear_scan
+    A linear recurrence in few operations, with masks and lengths.
 bidirectional
     A recurrence in both directions, their outputs merged at each timestep.
 Stream
@@ -21,7 +25,9 @@ The arrays that are passed in decide which library runs the loop: anything that 
 array API standard. ``help(arrayrnn.rnn)`` says all there is to say of one function.
 """
 
+from arrayrnn._associative_scan import associative_scan
 from arrayrnn._bidirectional import bidirectional
+from arrayrnn._linear_scan import linear_scan
 from arrayrnn._padding import pad_sequences, unpad_sequences
 from arrayrnn._reversal import reverse_sequence
 from arrayrnn._rnn import rnn
@@ -33,7 +39,9 @@ __all__ = [
     "StepFunction",
     "Stream",
     "__version__",
+    "associative_scan",
     "bidirectional",
+    "linear_scan",
     "pad_sequences",
     "reverse_sequence",
     "rnn",

@@ -27,16 +27,18 @@ def test_the_readme_prints_what_it_says():
     assert failed == 0
 
 
-def test_the_recipes_print_what_they_say():
-    on_everything, *of_one = re.split(
-        r"<!-- (torch|jax) -->", (ROOT / "docs/recipes.md").read_text()
-    )
-    assert of_one[::2] == ["torch", "jax"]
-    page = on_everything
-    for library, recipe in zip(of_one[::2], of_one[1::2], strict=True):
-        page += recipe if find_spec(library) is not None else ""
-    test = doctest.DocTestParser().get_doctest(page, {}, "recipes.md", None, 0)
-    assert len(test.examples) >= 20
+@pytest.mark.parametrize(
+    ("page", "libraries", "least"),
+    [("recipes.md", ["torch", "jax"], 20), ("associative_scan.md", ["torch"], 40)],
+    ids=["recipes", "associative_scan"],
+)
+def test_the_recipes_print_what_they_say(page, libraries, least):
+    text, *of_one = re.split(r"<!-- (torch|jax) -->", (ROOT / "docs" / page).read_text())
+    assert of_one[::2] == libraries
+    for library, recipe in zip(libraries, of_one[1::2], strict=True):
+        text += recipe if find_spec(library) is not None else ""
+    test = doctest.DocTestParser().get_doctest(text, {}, page, None, 0)
+    assert len(test.examples) >= least
     assert doctest.DocTestRunner().run(test).failed == 0
 
 

@@ -21,11 +21,13 @@ LAYERS = [
     {"_libraries"},
     {"_recurrence"},
     {"_arguments", "_loops"},
+    {"_combining"},
     {"verbs"},
     {"compiled"},
     {"cells"},
 ]
 NAMES_LIBRARIES = (
+    "_combining/",
     "_libraries/",
     "_loops/",
     "cells/_files.py",
@@ -65,8 +67,8 @@ def imported_by(file):
 
 
 def test_the_public_names():
-    functions = ["bidirectional", "pad_sequences", "reverse_sequence", "rnn", "scan"]
-    functions += ["unpad_sequences"]
+    functions = ["associative_scan", "bidirectional", "linear_scan", "pad_sequences"]
+    functions += ["reverse_sequence", "rnn", "scan", "unpad_sequences"]
     assert sorted(arrayrnn.__all__) == ["StepFunction", "Stream", "__version__", *functions]
     assert all(hasattr(arrayrnn, name) for name in arrayrnn.__all__)
 

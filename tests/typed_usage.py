@@ -9,8 +9,11 @@ import numpy.typing as npt
 from arrayrnn import (
     StepFunction,
     Stream,
+    associative_scan,
     bidirectional,
     cells,
+    compiled,
+    linear_scan,
     pad_sequences,
     reverse_sequence,
     rnn,
@@ -72,6 +75,19 @@ both = bidirectional(kalman, kalman, Inputs(x, x), [Filtered(h, h)], [Filtered(h
 assert_type(both, tuple[Filtered, Filtered, tuple[list[Any], list[Any]]])
 assert_type(bidirectional(decay, decay, x, h, h, merge=None)[1], tuple[Floats, Floats])
 bidirectional(decay, decay, x, h, h, initial_output=(h, None), mask=[[1, 1, 1, 1, 0]] * 2)
+
+# An associative function takes and gives what its elements are.
+summands: Floats = x
+assert_type(linear_scan(0.5, summands, h, input_length=[5, 2], reverse=True), Floats)
+assert_type(linear_scan(x, summands, 1.0, mask=[[1, 1, 1, 1, 0]] * 2, axis=-2), Floats)
+
+
+def affine(a: Inputs, b: Inputs) -> Inputs:
+    return Inputs(a.observed * b.observed, b.observed * a.control + b.control)
+
+
+assert_type(associative_scan(affine, Inputs(x, x), axis=1, reverse=True), Inputs)
+assert_type(compiled.associative_scan(affine, Inputs(x, x)), Inputs)
 
 # A stream knows the types of its step.
 stream = Stream(kalman, [Filtered(h, h)], zero_output_for_mask=True, samplewise=True)

@@ -73,7 +73,10 @@ def has_values(xp: Namespace, array: Any) -> bool:
 
 
 def read(xp: Namespace, array: Any) -> "np.ndarray[Any, Any] | None":
-    """Return the values of an integer array, or None where they cannot be had now."""
+    """Return the values of an array, or None where they cannot be had now.
+
+    PyTorch's of more than one kind of tensor can be had of integers only.
+    """
     import numpy as np
 
     if not readable(xp, array):
@@ -89,6 +92,27 @@ def read(xp: Namespace, array: Any) -> "np.ndarray[Any, Any] | None":
     # Without values every timestep is computed and selected from: right, if slow.
     except (AttributeError, BufferError, NotImplementedError, RuntimeError, TypeError, ValueError):
         return None
+
+
+def plainly_differ(xp: Namespace, one: Any, other: Any, *factors: Any) -> bool:
+    """Tell whether values differ by more than the rounding of sums and products of `factors`.
+
+    Where they cannot be read now, or are not finite, they do not differ.
+    """
+    import numpy as np
+
+    values = [value for x in (one, other, *factors) if (value := read(xp, x)) is not None]
+    if len(values) < 2 + len(factors):
+        return False
+    if not xp.isdtype(one.dtype, ("real floating", "complex floating")):
+        return not np.array_equal(values[0], values[1])
+    wide = [value.astype(np.result_type(value.dtype, np.float64)) for value in values]
+    sizes = [np.abs(value[np.isfinite(value)]).max(initial=0) for value in wide]
+    with np.errstate(all="ignore"):
+        largest = np.asarray(max(sizes))
+        tolerance = np.sqrt(xp.finfo(one.dtype).eps) * largest * (1 + largest)
+        difference = np.abs(wide[0] - wide[1])
+    return bool((difference[np.isfinite(difference)] > tolerance).any())
 
 
 def _torch_readable(array: Any) -> bool:

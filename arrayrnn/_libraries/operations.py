@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
+from math import inf, isqrt
 from typing import Any
 
 import array_api_compat
 
 from arrayrnn._typing import Array, Namespace
+
+_MOST_AT_ONCE = 256  # arrays that JAX compiles a `concat` of within moments
 
 # Types of NumPy's arrays. To ask the libraries again takes longer than a small operation.
 _OF_HOST: dict[type, Namespace] = {}
@@ -87,14 +90,38 @@ def where_of(xp: Namespace) -> Callable[[Array, Array, Array], Array]:
     return xp.where
 
 
-def unstack_of(xp: Namespace) -> Callable[[Any], Sequence[Array]]:
-    """Return ``unstack`` along the first axis."""
+def unstack_of(xp: Namespace, axis: int = 0) -> Callable[[Any], Sequence[Array]]:
+    """Return ``unstack`` along an axis."""
     if array_api_compat.is_torch_namespace(xp):
         # array-api-compat's goes through `moveaxis`, for which torch.func.vmap has no rule.
-        return lambda array: array.unbind(0)
-    if array_api_compat.is_numpy_namespace(xp):
+        return lambda array: array.unbind(axis)
+    if array_api_compat.is_numpy_namespace(xp) and axis == 0:
         return tuple  # without `moveaxis`, which takes as long as several timesteps
-    return partial(xp.unstack, axis=0)
+    return partial(xp.unstack, axis=axis)
+
+
+def concat_many(xp: Namespace, arrays: Sequence[Array], axis: int) -> Array:
+    """Join arrays along an axis, thousands of them perhaps."""
+    if array_api_compat.is_jax_namespace(xp) and len(arrays) > _MOST_AT_ONCE:
+        # JAX compiles a single `concat` of so many for minutes. Elsewhere it copies once.
+        size = isqrt(len(arrays))
+        starts = range(0, len(arrays), size)
+        arrays = [xp.concat(arrays[i : i + size], axis=axis) for i in starts]
+    return xp.concat(arrays, axis=axis)
+
+
+def numbers_worth_a_call(xp: Namespace, array: Any) -> float:
+    """Return how many numbers keep a library busy for about as long as it takes to be called.
+
+    With more, fewer calls are worth no more numbers; `array` is on the device that is meant.
+    """
+    if array_api_compat.is_numpy_namespace(xp):
+        return 1 << 9
+    if array_api_compat.is_torch_namespace(xp) and array.device.type == "cpu":
+        return 1 << 11
+    if array_api_compat.is_jax_namespace(xp):
+        return inf  # it would compile thousands of calls, for a minute
+    return 1 << 20  # on a GPU
 
 
 def split(xp: Namespace, array: Any, sizes: Sequence[int]) -> Sequence[Array]:

@@ -231,7 +231,7 @@ def _shown(problem: Problem) -> tuple[Output, int | None]:
     xp = namespace_of(meta_from_array([*problem.inputs.leaves, *problem.start.states][0]))
 
     def like(leaf: Any) -> Any:
-        return _harmless(xp, leaf) if array_api_compat.is_dask_array(leaf) else leaf
+        return harmless(xp, leaf) if array_api_compat.is_dask_array(leaf) else leaf
 
     @wraps(problem.step)
     def step(x_t: Any, states: tuple[Any, ...]) -> Any:
@@ -262,7 +262,7 @@ def _shown(problem: Problem) -> tuple[Output, int | None]:
     return timestep.known_output, inputs[0].shape[1] if problem.has_samples else None
 
 
-def _harmless(xp: Namespace, array: da.Array) -> Array:
+def harmless(xp: Namespace, array: da.Array) -> Array:
     """Return a stand-in for a block of an array: it has the shape, and no memory.
 
     Integers are zeros, since they may be an index; anything else is ones, which have a logarithm

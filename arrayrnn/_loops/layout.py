@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from math import isqrt
 
 from arrayrnn._libraries.memory import copied
-from arrayrnn._libraries.operations import is_of_host, is_spread, swap_time_and_samples
+from arrayrnn._libraries.operations import (
+    concat_many,
+    is_of_host,
+    is_spread,
+    swap_time_and_samples,
+)
 from arrayrnn._libraries.torch import is_compiling
 from arrayrnn._recurrence.nests import Nest
 from arrayrnn._recurrence.problem import Carry, Problem, Result
 from arrayrnn._typing import Array, Namespace
-
-# JAX compiles a `concat` of thousands of arrays for minutes.
-_MOST_AT_ONCE = 256
 
 Leaves = Sequence[Array]
 
@@ -80,12 +82,7 @@ def _join(xp: Namespace, timesteps: Leaves, axis: int) -> Array:
     if not shape:
         timesteps = [xp.reshape(y, (1,)) for y in timesteps]
     along = axis if len(shape) > 1 else 0
-    joined = timesteps
-    if len(timesteps) > _MOST_AT_ONCE:
-        size = isqrt(len(timesteps))
-        starts = range(0, len(timesteps), size)
-        joined = [xp.concat(timesteps[i : i + size], axis=along) for i in starts]
-    joined = xp.concat(joined, axis=along)
+    joined = concat_many(xp, timesteps, along)
     if along:
         return xp.reshape(joined, (shape[0], len(timesteps), *shape[1:]))
     joined = xp.reshape(joined, (len(timesteps), *shape))

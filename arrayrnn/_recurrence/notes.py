@@ -34,8 +34,8 @@ def called_with(problem: "Problem") -> str:
     given_rows = () if rows is None else (rows,)
     input_t = [Spec((*given_rows, *x.shape[1 + len(given_rows) :]), x.dtype) for x in inputs.leaves]
     given = [
-        f"{words.input_t} {_all_briefly(Named(input_t, inputs.nest, ''))}",
-        f"{words.states} {_all_briefly(Named(problem.start.states, problem.state_nest, ''))}",
+        f"{words.input_t} {briefly(Named(input_t, inputs.nest, ''))}",
+        f"{words.states} {briefly(Named(problem.start.states, problem.state_nest, ''))}",
     ]
     if words.takes.startswith(words.states):
         given.reverse()
@@ -47,7 +47,7 @@ def called_with(problem: "Problem") -> str:
     return called
 
 
-def _all_briefly(named: Named) -> str:
+def briefly(named: Named) -> str:
     """Give shapes and dtypes; places in the nest where they tell anything."""
     briefly = [f"{tuple(leaf.shape)} {dtype_name(leaf.dtype)}" for leaf in named.leaves]
     if len(briefly) > 1:

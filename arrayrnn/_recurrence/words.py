@@ -86,6 +86,19 @@ SCAN = Words(
     state_depth=1,
 )
 COMPILED_SCAN = replace(SCAN, name="compiled.scan")
+ASSOCIATIVE_SCAN = replace(
+    SCAN,
+    name="associative_scan",
+    function="fn",
+    takes="a, b",
+    not_first=("b",),
+    returns="c",
+    inputs="elems",
+    input_t="b",
+    states="a",
+    output="c",
+)
+COMPILED_ASSOCIATIVE_SCAN = replace(ASSOCIATIVE_SCAN, name="compiled.associative_scan")
 FORWARD = replace(
     RNN,
     name="bidirectional",

@@ -1,4 +1,4 @@
-"""`rnn` and `scan` as one compiled program, for arrays of NumPy, CuPy and PyTorch.
+"""`rnn`, `scan` and `associative_scan` as compiled programs, for NumPy, CuPy and PyTorch.
 
 The step is called once, on stand-ins for arrays of one timestep, and what it computes is written
 down; JAX compiles the loop around it, and the results come back as arrays of the caller's library,
@@ -12,10 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from arrayrnn._arguments.reading import read_inputs
+from arrayrnn._associative_scan import elements_of
+from arrayrnn._combining import loop
+from arrayrnn._combining.elements import Elements, Leaves, turned
 from arrayrnn._libraries.torch import never_compiled
-from arrayrnn._recurrence.options import Options
+from arrayrnn._recurrence.options import Options, read_switch
 from arrayrnn._recurrence.problem import Problem, Result
-from arrayrnn._recurrence.words import COMPILED_RNN, COMPILED_SCAN
+from arrayrnn._recurrence.words import COMPILED_ASSOCIATIVE_SCAN, COMPILED_RNN, COMPILED_SCAN
 from arrayrnn._scan import problem_of_scan
 from arrayrnn._typing import Array, Input, Output, StepFunction
 from arrayrnn.compiled._errors import fail_missing
@@ -23,13 +26,14 @@ from arrayrnn.compiled._errors import fail_missing
 if TYPE_CHECKING:
     from arrayrnn.compiled._programs import CacheInfo
 
-__all__ = ["cache_clear", "cache_info", "rnn", "scan"]
+__all__ = ["associative_scan", "cache_clear", "cache_info", "rnn", "scan"]
 
 _LEAST_JAX = (0, 9, 2)  # of the extra `compiled`, too
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
 Y = TypeVar("Y")
+E = TypeVar("E")
 
 
 @never_compiled
@@ -193,6 +197,56 @@ def scan(
     result = run_problem(problem)
     (carry,) = result.states
     return carry, result.outputs
+
+
+@never_compiled
+def associative_scan(
+    fn: Callable[[E, E], E], elems: E, *, reverse: bool = False, axis: SupportsIndex = 0
+) -> E:
+    """Combine each element with all before it, in a compiled loop.
+
+    Parameters and results are those of `arrayrnn.associative_scan`, with these differences. The
+    loop goes from one element to the next: on a CPU no other order computes less. On a GPU
+    `arrayrnn.associative_scan` takes far fewer turns.
+
+    Parameters
+    ----------
+    fn : callable
+        Called once, on slices of length 1 along `axis`, which have shapes and dtypes and no values.
+        It may call and close over what a step of `compiled.rnn` may, and need not be associative.
+
+    Returns
+    -------
+    results : array or nest of arrays
+        Like `elems`. On PyTorch gradients flow to `elems`, and to tensors that `fn` closes over,
+        once.
+
+    Raises
+    ------
+    ImportError
+        If JAX is not installed.
+    TypeError
+        If the arrays are of another library, or JAX cannot take one of them; if `fn` asks for
+        values, writes into an array or calls a function that is not known: what to write instead.
+    Exception
+        Any exception of `arrayrnn.associative_scan` and of `fn`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from arrayrnn import compiled
+    >>> compiled.associative_scan(np.maximum, np.asarray([3, 1, 4, 1, 5]))
+    array([3, 3, 4, 4, 5])
+    """
+    words = COMPILED_ASSOCIATIVE_SCAN
+    named, elements = elements_of(words, fn, elems, axis)
+
+    def scan(elements: Elements) -> Leaves:
+        return loop.scan(elements, run_problem, words)
+
+    found = turned(scan, elements, reverse=read_switch(reverse, "reverse"))
+    results: E = named.nest.build(found)
+    return results
 
 
 def cache_info() -> "CacheInfo":

@@ -1,6 +1,6 @@
-"""Time the loop on a GPU against what one would use in its place, and print a table.
+"""Time loops and linear recurrences on a GPU against what one would use, and print a table.
 
-    python tests/bench/on_gpu.py [--rounds 20] [--device cpu]
+    python tests/bench/on_gpu.py [--rounds 20] [--device cpu] [--only linear]
 
 All contenders of a step take turns, so that what else the machine does hits all of them; a time is
 the median of the rounds, from the call to the moment at which the device is done. All multiply
@@ -20,7 +20,9 @@ import jax
 import numpy as np
 import torch
 
-from arrayrnn import compiled, rnn
+import recurrences
+from arrayrnn import associative_scan, compiled, linear_scan, rnn
+from recurrences import Pair, affine, numbers
 from timing import seconds
 from workloads import Workload, by_hand, lstm, small, traceable
 
@@ -35,20 +37,26 @@ def of_torch(make: Callable[[Any], Workload], device: str) -> Workload:
 
 def calls(case: Workload, wait: Callable[[], object]) -> Iterator[tuple[str, Contender]]:
     """Yield what runs a case of a library, and waits for the device."""
-
-    def waiting(call: Contender) -> Contender:
-        def run() -> object:
-            result = call()
-            wait()
-            return result
-
-        return run
-
-    library = case.xp.__name__.rpartition(".")[2]
+    library, waiting = name_of(case.xp), partial(waited, wait)
     yield f"by hand, {library}", waiting(partial(by_hand, case))
     yield f"rnn, {library}", waiting(partial(rnn, case.step, case.inputs, [*case.states]))
     arguments = case.inputs, [*case.states]
     yield f"compiled.rnn, {library}", waiting(partial(compiled.rnn, case.step, *arguments))
+
+
+def waited(wait: Callable[[], object], call: Contender) -> Contender:
+    """Return a call that ends when the device is done."""
+
+    def run() -> object:
+        result = call()
+        wait()
+        return result
+
+    return run
+
+
+def name_of(xp: Any) -> str:
+    return xp.__name__.rpartition(".")[2]
 
 
 def of_host(case: Workload) -> Workload:
@@ -120,27 +128,59 @@ def contenders(make: Callable[[Any], Workload], device: str) -> Iterator[tuple[s
         yield layer(case, synchronize)
 
 
+def linear(device: str) -> Iterator[tuple[str, Contender]]:
+    """Yield ways to run a linear recurrence, time first, in float32."""
+    is_gpu = device == "cuda"
+    a, b = (x.astype(np.float32) for x in numbers(np, 10_000, 4, 4))
+    if is_gpu:
+        cupy = import_module("cupy")
+        yield from scans(cupy, (cupy.asarray(a), cupy.asarray(b)), cupy.cuda.Device().synchronize)
+    tensors = torch.asarray(a, device=device), torch.asarray(b, device=device)
+    yield from scans(torch, tensors, torch.cuda.synchronize if is_gpu else lambda: None)
+    scan = jax.jit(partial(jax.lax.associative_scan, affine))
+    arrays = jax.device_put((a, b), jax.devices(device)[0])
+    yield "jax.jit(lax.associative_scan)", lambda: jax.block_until_ready(scan(arrays))
+
+
+def scans(xp: Any, pair: Pair, wait: Callable[[], object]) -> Iterator[tuple[str, Contender]]:
+    """Yield loops by hand, of which `linear_scan` on CuPy is to take a fiftieth, and scans."""
+    waiting, library = partial(waited, wait), xp.__name__
+    yield f"by hand, {library}", waiting(partial(recurrences.by_hand, xp, *pair))
+    yield f"linear_scan, {library}", waiting(partial(linear_scan, *pair, axis=0))
+    by_elements = partial(recurrences.combined_by_hand, xp, affine, *pair)
+    yield f"combined by hand, {library}", waiting(by_elements)
+    yield f"associative_scan, {library}", waiting(partial(associative_scan, affine, pair))
+
+
+# By what they do: the number of timesteps, and the contenders on a device.
+TABLES: dict[str, tuple[int, Callable[[str], Iterator[tuple[str, Contender]]]]] = {
+    "small": (10_000, partial(contenders, small)),
+    "lstm": (200, partial(contenders, lstm)),
+    "linear": (10_000, linear),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--only", default=[*TABLES], nargs="+", choices=TABLES)
     options = parser.parse_args()
     name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
     versions = [f"{m.__name__} {m.__version__}" for m in (array_api_compat, jax, torch)]
     print(f"{name}; {', '.join(versions)}\n")
     print("| step | what | ms | µs a timestep |\n|---|---|---|---|")
-    for make in (small, lstm):
-        found = dict(contenders(make, options.device))
+    for step in options.only:
+        steps, found = TABLES[step][0], dict(TABLES[step][1](options.device))
         times: dict[str, list[float]] = {what: [] for what in found}
         for call in found.values():
             call()  # compiles
         for _ in range(options.rounds):
             for what, call in found.items():
                 times[what].append(seconds(call))
-        steps = make(import_module("array_api_compat.numpy")).inputs.shape[1]
         for what, measured in times.items():
             took = median(measured)
-            print(f"| {make.__name__} | {what} | {1e3 * took:.2f} | {1e6 * took / steps:.1f} |")
+            print(f"| {step} | {what} | {1e3 * took:.2f} | {1e6 * took / steps:.1f} |")
 
 
 if __name__ == "__main__":

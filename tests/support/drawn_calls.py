@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.backends import Backend
 from support.running import rnn
 
-__all__ = ["EXAMPLES", "Call", "calls", "most_unrolled", "property_of_calls", "to_numpy"]
+__all__ = ["EXAMPLES", "NESTS", "Call", "calls", "most_unrolled", "property_of_calls", "to_numpy"]
 
 # Every new shape costs some of these libraries compilations, every call a traced one.
 # Fewest where each is traced, exported or compiled. NumPy draws 200, strict 30 on each device.

@@ -19,9 +19,11 @@ from arrayrnn import cells, compiled
 from support.backends import Backend
 
 __all__ = [
+    "associative_scan",
     "backend",
     "bidirectional",
     "known_shapes",
+    "linear_scan",
     "needs_compiled",
     "on",
     "pad_sequences",
@@ -52,6 +54,8 @@ _OF_ARRAYS = {
         "initial_output",
     ),
     arrayrnn.scan: ("init", "xs"),
+    arrayrnn.associative_scan: ("elems",),
+    arrayrnn.linear_scan: ("a", "b", "initial", "mask", "input_length"),
     cells.run: ("inputs", "states", "mask", "input_length"),
     arrayrnn.pad_sequences: ("sequences",),
     arrayrnn.unpad_sequences: ("outputs",),
@@ -103,6 +107,16 @@ def bidirectional(*positional: Any, **options: Any) -> Any:
 def scan(*positional: Any, **options: Any) -> Any:
     """Call `arrayrnn.scan` like `rnn`."""
     return _run(arrayrnn.scan, positional, options)
+
+
+def associative_scan(*positional: Any, **options: Any) -> Any:
+    """Call `arrayrnn.associative_scan` like `rnn`."""
+    return _run(arrayrnn.associative_scan, positional, options)
+
+
+def linear_scan(*positional: Any, **options: Any) -> Any:
+    """Call `arrayrnn.linear_scan` like `rnn`."""
+    return _run(arrayrnn.linear_scan, positional, options)
 
 
 def run(*positional: Any, **options: Any) -> Any:
@@ -216,6 +230,11 @@ def _shapes(call: dict[str, Any], names: Sequence[str], arrays: Sequence[Any]) -
         ]
     if "sequences" in call:
         return [(f"time {k}", *a.shape[1:]) for k, a in enumerate(arrays)]
+    if "elems" in call:
+        axis = call.get("axis", 0) % arrays[0].ndim
+        return [_opened(a.shape, {axis: f"time {k}"}) for k, a in enumerate(arrays)]
+    if "b" in call:
+        return _shapes_of_linear_scan(call, names, arrays)
     at_time = 0 if call.get("time_major") else 1
     of_inputs = ("inputs", "x")
     inputs = [a for a, name in zip(arrays, names, strict=True) if name in of_inputs and a.ndim > 1]
@@ -234,3 +253,37 @@ def _shapes(call: dict[str, Any], names: Sequence[str], arrays: Sequence[Any]) -
         return tuple(shape)
 
     return [shape(k, *pair) for k, pair in enumerate(zip(names, arrays, strict=True))]
+
+
+def _shapes_of_linear_scan(
+    call: dict[str, Any], names: Sequence[str], arrays: Sequence[Any]
+) -> list[Any]:
+    b = call["b"]
+    axis = call.get("axis")
+    at_time = (0 if call.get("time_major") else 1) if axis is None else axis % b.ndim
+    are_matrices = getattr(call["a"], "ndim", 0) > b.ndim
+    at_samples = 0 if at_time else 1
+    rank = b.ndim - are_matrices  # axes in front of that of vectors
+
+    def shape(k: int, name: str, array: Any) -> tuple[int | str, ...]:
+        samples, time = f"samples {k}", f"time {k}"
+        if name == "mask":
+            return _opened(
+                array.shape, {0: time, 1: samples} if at_time == 0 else {0: samples, 1: time}
+            )
+        if name in ("initial", "input_length"):
+            return _opened(array.shape, {0: samples} if at_samples < rank and array.ndim else {})
+        names = {at_time: time} | ({at_samples: samples} if at_samples < rank else {})
+        # What factors share stays known: it is broadcast.
+        shared = [n == 1 for n in array.shape] if name == "a" else [False] * array.ndim
+        return _opened(
+            array.shape,
+            {at: own for at, own in names.items() if at < array.ndim and not shared[at]},
+        )
+
+    return [shape(k, *pair) for k, pair in enumerate(zip(names, arrays, strict=True))]
+
+
+def _opened(shape: Sequence[int], names: dict[int, str]) -> tuple[int | str, ...]:
+    """Return a shape some of whose lengths are names, and thereby open."""
+    return tuple(names.get(axis, length) for axis, length in enumerate(shape))
