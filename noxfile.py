@@ -36,9 +36,13 @@ LOOP = (
     "recurrence/test_masking.py",
     "recurrence/test_states_handed_on.py",
 )
-ABOUT_JAX = tuple(f"loops/test_jax_{part}.py" for part in ("transforms", "scan", "checkpoints"))
+ABOUT_JAX = tuple(
+    f"loops/test_jax_{part}.py"
+    for part in ("transforms", "scan", "associative_scan", "checkpoints")
+)
 ABOUT_TORCH = tuple(
-    f"libraries/test_torch_{part}.py" for part in ("derivatives", "tracers", "compile")
+    f"libraries/test_torch_{part}.py"
+    for part in ("derivatives", "associative_scan", "tracers", "compile")
 )
 # What depends on the version of a library, and runs on several: paths in tests/, or None for all.
 CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
@@ -55,9 +59,14 @@ CONCERNED: dict[str, dict[str, tuple[str, ...] | None]] = {
         "jax:jit": (*LOOP, "test_reverse_sequence.py", "recurrence/test_samplewise_padding.py"),
     },
     "compiled": {
-        "numpy:compiled": (*LOOP, "compiled", "loops/test_checkpointing.py"),
+        "numpy:compiled": (
+            *LOOP,
+            "compiled",
+            "loops/test_checkpointing.py",
+            "test_associative_scan.py",
+        ),
     },
-    "dask": {"dask": (*LOOP, "loops/test_dask.py")},
+    "dask": {"dask": (*LOOP, "loops/test_dask.py", "loops/test_dask_associative_scan.py")},
     "onnx": {"onnx": (*LOOP, "loops/test_onnx.py", "test_documentation.py")},
     "dpnp": {"dpnp": (*LOOP, "libraries/test_arrays.py", "recurrence/test_purity.py")},
     "cells": {"numpy": ("cells",)},
@@ -206,7 +215,9 @@ def tests(session: nox.Session, backend: str) -> None:
         options = workers(name)
         if backend == "compiled":
             # About what is not compiled, and run in other sessions.
-            options += [f"--ignore=tests/{path}" for path in (*ABOUT_JAX, *ABOUT_TORCH)]
+            others = "test_linear_scan.py", "test_linear_scan_errors.py"
+            paths = (*ABOUT_JAX, *ABOUT_TORCH, *others)
+            options += [f"--ignore=tests/{path}" for path in paths]
         session.run("pytest", "--backend", name, *options, *session.posargs)
     if backend == "torch" and gpu_missing:
         session.warn(f"torch:cuda skipped: {gpu_missing}")
@@ -214,7 +225,7 @@ def tests(session: nox.Session, backend: str) -> None:
         # What is about one library can only be imported beside it.
         about_one = [
             f"--ignore=arrayrnn/{path}"
-            for path in ("cells", "compiled", "_loops", "_libraries/onnx.py")
+            for path in ("cells", "compiled", "_combining", "_loops", "_libraries/onnx.py")
         ]
         session.run("pytest", "--doctest-modules", "arrayrnn", *about_one)
     if backend == "compiled" and not session.posargs:

@@ -20,10 +20,13 @@ both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "
 # What works in blocks, chunks or halves may go wrong beside a power or a product of numbers.
 EVERY_LENGTH = [*range(1, 71), *(n + k for n in (128, 256, 512, 1024) for k in (-1, 0, 1))]
 SOME_LENGTHS = [1, 2, 3, 16, 17, 33, 64, 129, 1025]
+FEW_LENGTHS = [1, 2, 16, 17, 129]  # JAX compiles each operation for each of them
 
 
 def lengths(backend):
     """Return numbers of elements; few where each of them takes long."""
+    if backend.library == "jax" and not backend.is_traced:
+        return FEW_LENGTHS
     is_quick = backend.library in ("numpy", "torch") and not backend.is_compiled
     return EVERY_LENGTH if is_quick else SOME_LENGTHS
 
@@ -432,10 +435,13 @@ FUNCTIONS = {
     "one buffer": lambda: to_buffers(1),
     "two buffers": lambda: to_buffers(2),
 }
+RETURN_BUFFERS = [FUNCTIONS[name] for name in ("one buffer", "two buffers")]
 each_function = pytest.mark.parametrize("make", FUNCTIONS.values(), ids=FUNCTIONS)
 
 
 def check_written(backend, make, reverse):
+    if backend.library == "strict" and make in RETURN_BUFFERS:
+        pytest.skip("an array-api-strict array does not say whose memory it is a part of")
     for time in (1, 2, 3, 17, 18, 40, 150):
         elems = {
             "factor": draw(time, 2, low=-1, high=2).astype(backend.float),

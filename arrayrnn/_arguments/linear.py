@@ -196,7 +196,8 @@ def masked(
     if length is None:
         return steps
     first = (*(slice(None),) * axis, slice(0, length), ...)
-    return steps._replace(a=steps.a[first], b=steps.b[first])
+    a = steps.a if steps.a.shape[axis] == 1 else steps.a[first]
+    return steps._replace(a=a, b=steps.b[first])
 
 
 def _expect_known_together(keep: Array, steps: Steps, name: str) -> None:
