@@ -5,7 +5,6 @@ import pytest
 
 from arrayrnn import associative_scan, linear_scan
 from arrayrnn._combining import blocks
-from support.counting import Counting
 from support.on_torch import dynamo, quiet_about_caches, quiet_about_script, torch
 
 pytestmark = pytest.mark.usefixtures("torch_only")
@@ -150,6 +149,8 @@ def test_autograd_has_few_nodes_for_many_elements(device, kind):
 
 
 def test_backward_computes_a_number_of_elements_linear_in_time(device):
+    from support.counting import Counting
+
     def elements(time):
         x = torch.ones(2, time, 3, device=device, requires_grad=True)
         result = linear_scan(0.5 * x, x)
