@@ -101,11 +101,12 @@ def plainly_differ(xp: Namespace, one: Any, other: Any, *factors: Any) -> bool:
     """
     import numpy as np
 
-    values = [value for x in (one, other, *factors) if (value := read(xp, x)) is not None]
-    if len(values) < 2 + len(factors):
+    values = [value for x in (one, other) if (value := read(xp, x)) is not None]
+    if len(values) < 2 or np.array_equal(values[0], values[1]):
         return False
     if not xp.isdtype(one.dtype, ("real floating", "complex floating")):
-        return not np.array_equal(values[0], values[1])
+        return True
+    values += [value for x in factors if (value := read(xp, x)) is not None]
     wide = [value.astype(np.result_type(value.dtype, np.float64)) for value in values]
     sizes = [np.abs(value[np.isfinite(value)]).max(initial=0) for value in wide]
     with np.errstate(all="ignore"):
