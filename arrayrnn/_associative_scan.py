@@ -7,19 +7,17 @@ from arrayrnn._arguments.reading import read_step
 from arrayrnn._combining import run
 from arrayrnn._combining.by_function import ByFunction
 from arrayrnn._combining.elements import Elements
-from arrayrnn._libraries.host import index
 from arrayrnn._libraries.operations import namespace_of
 from arrayrnn._libraries.torch import never_compiled
 from arrayrnn._recurrence.axes import agree, is_fixed, known
 from arrayrnn._recurrence.errors import (
     came,
-    describe,
     expect_arrays,
     expect_together,
     fail_no_array,
 )
 from arrayrnn._recurrence.nests import Named
-from arrayrnn._recurrence.options import read_switch
+from arrayrnn._recurrence.options import read_axis, read_switch
 from arrayrnn._recurrence.words import ASSOCIATIVE_SCAN, Words
 
 E = TypeVar("E")
@@ -125,10 +123,7 @@ def elements_of(
 
 
 def _read_axis(axis: SupportsIndex, named: Named) -> int:
-    try:
-        number = index(axis)
-    except TypeError:
-        raise TypeError(f"`axis` is {describe(axis)}; expected an integer.") from None
+    number = read_axis(axis, "an integer")
     rank = named.leaves[0].ndim
     if rank == 0:
         raise ValueError(f"{came(named, 0)}; expected an axis of time, at least 1 dimension.")

@@ -39,35 +39,36 @@ def linear_scan(
                 results.append(h)
             return stack(results, axis=1)
 
-    Nothing is divided, and there are no logarithms: factors may be zero or negative, and
-    sequences of any length.
+    Nothing is divided, and there are no logarithms: factors may be zero or negative, and in long
+    sequences rounding errors stay as small as a loop's.
 
     Parameters
     ----------
     a : array or number
         ``(samples, time, *features)``, the factors, one for each number of `b`; where it has
         length 1 along an axis, they are shared. With one axis more than `b`, ``(samples, time,
-        *batch, n, n)``, they are matrices. A number is the factor everywhere.
+        *batch, n, n)``, they are matrices. A number, of the dtype of `b`, is the factor everywhere.
     b : array
         ``(samples, time, *features)``, the summands; with matrices ``(samples, time, *batch, n)``.
-        Integers or floating, real or complex; of two dtypes the arrays are promoted.
+        Integers, or floating, real or complex; arrays of two such dtypes are promoted.
     initial : array or number, optional
-        ``(samples, *features)``, the state before the first timestep, by default zeros. With
-        `reverse`, it is the one behind the last.
+        ``(samples, *features)``, or one number for all, the state before the first timestep; with
+        `reverse`, behind the last. Without it `h` begins with `b`, whatever the first factor is.
     mask : array or nested list, optional
         ``(samples, time)`` or ``(samples, time, 1)``, of bool or any real dtype: where it is False
         or zero, the sample keeps its state. Neither `a` nor `b` matters there, not for gradients
-        either.
+        either. Its two axes have the order that they have in `b`.
     input_length : int, or array or list of ints, optional
-        An integer: only so many first timesteps exist. One for each sample, ``(samples,)``: sample
-        ``s`` is masked at ``t >= input_length[s]``; ignored if there is a `mask`.
+        An integer: only so many first timesteps exist, and are returned. One for each sample,
+        ``(samples,)``: sample ``s`` is masked at ``t >= input_length[s]``; ignored if there is a
+        `mask`.
     reverse : bool, default: False
         Go from the last timestep to the first. Results stay aligned with `b`.
     time_major : bool, default: False
         `a`, `b`, `mask` and the result are ``(time, samples, *features)``.
     axis : int, optional
-        The axis of time in `b`, where that is neither 1 nor, with `time_major`, 0. The first of
-        the other axes counts the samples; there need not be any.
+        The axis of time in `b`, by default 1, or 0 with `time_major`. The first of the other axes
+        counts the samples; there need not be any.
 
     Returns
     -------
@@ -77,8 +78,8 @@ def linear_scan(
     Raises
     ------
     ValueError
-        If shapes do not go together, there are no timesteps, or an argument is out of range; if
-        devices cannot be mixed.
+        If shapes do not go together, there are no timesteps, or an argument is out of range, as
+        far as values can be read; if devices cannot be mixed.
     TypeError
         If something is no array or of another library, or the dtypes do not go together.
 
@@ -90,7 +91,8 @@ def linear_scan(
     Notes
     -----
     When a loop is faster: ``docs/associative_scan.md``. Factors are multiplied over stretches of
-    the sequence; if that overflows, a state of 0 becomes NaN where a loop would keep 0.
+    the sequence. If such a product overflows, or a factor is infinite, there may be NaN where a
+    loop has a number.
 
     Examples
     --------

@@ -301,23 +301,32 @@ def many_elements_at_once(backend):
         pytest.skip("compiled, `fn` is given slices of length 1 only")
 
 
+def plus_places(a, b):
+    xp = array_api_compat.array_namespace(b)
+    places = xp.arange(b.shape[0], dtype=b.dtype, device=array_api_compat.device(b))
+    return a + b + xp.expand_dims(places, axis=1)
+
+
 @pytest.mark.parametrize(
-    "fn",
+    ("which", "fn"),
     [
-        lambda a, b: a + b * b.shape[0],
-        lambda a, b: a + array_api_compat.array_namespace(b).mean(b, axis=0),
-        lambda a, b: array_api_compat.array_namespace(b).flip(a, axis=0) + b,
+        ("first", lambda a, b: a + b * b.shape[0]),
+        ("first", lambda a, b: a + array_api_compat.array_namespace(b).mean(b, axis=0)),
+        ("first", lambda a, b: array_api_compat.array_namespace(b).flip(a, axis=0) + b),
+        ("last", lambda a, b: a + array_api_compat.array_namespace(b).cumulative_sum(b, axis=0)),
+        ("last", plus_places),
     ],
-    ids=["length", "mean", "flip"],
+    ids=["length", "mean", "flip", "sums", "places"],
 )
 @pytest.mark.needs(Ability.VALUES)
 @pytest.mark.usefixtures("many_elements_at_once")
 @pytest.mark.parametrize("time", [17, 20, 300])
-def test_a_function_of_the_other_elements_too(backend, fn, time):
+def test_a_function_of_the_other_elements_too(backend, which, fn, time):
     numbers = np.random.default_rng(0).standard_normal((time, 2))
     message = (
-        rf"`fn` returned `c`, {an_array(2, dtype=backend.float)}, with other values for the first "
-        r"pair of elements than for that pair without the \d+ others; expected each pair along "
+        rf"`fn` returned `c`, {an_array(2, dtype=backend.float)}, with other values for the "
+        rf"{which} pair of elements than for that pair without the \d+ others; expected each pair "
+        r"along "
         r"axis 0 to be combined for itself, whatever the length there\."
     )
     refused(backend, ValueError, message, fn=fn, elems=backend.array(numbers))

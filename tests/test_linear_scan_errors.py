@@ -64,6 +64,11 @@ ERRORS = {
         (TypeError, f"`a` is True, {A_NUMBER}", lambda f: f(True, X)),
         (TypeError, f"`a` is 1j, {A_NUMBER}", lambda f: f(1j, X)),
         (
+            ValueError,
+            f"`a` is -1, and `b` is {of(4, 5, dtype='uint8')}; expected 0 <= a <= 255.",
+            lambda f: f(-1, zeros(4, 5, dtype="uint8")),
+        ),
+        (
             TypeError,
             f"`a` is 0.5, and `b` is {of(4, 5, dtype='int64')}; expected a number of its kind.",
             lambda f: f(0.5, zeros(4, 5, dtype="int64")),
@@ -149,6 +154,11 @@ ERRORS = {
             ValueError,
             f"`axis` is -4, and `b` is {of(4, 5, 2)}; expected one of its axes.",
             lambda f: f(0.5, X, axis=-4),
+        ),
+        (
+            TypeError,
+            "`axis` is of type bool; expected an integer or None.",
+            lambda f: f(0.5, X, axis=True),
         ),
         (
             ValueError,

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 from arrayrnn._arguments.masks import Axes, read_length, read_lengths, read_mask
-from arrayrnn._libraries.host import index
-from arrayrnn._libraries.operations import device_of, namespace_of
+from arrayrnn._libraries.operations import device_of, is_weakly_typed, namespace_of
 from arrayrnn._recurrence.axes import agree, is_fixed, is_open
 from arrayrnn._recurrence.errors import (
     describe,
@@ -16,6 +15,7 @@ from arrayrnn._recurrence.errors import (
 )
 from arrayrnn._recurrence.mask import placed
 from arrayrnn._recurrence.nests import Named, Nest
+from arrayrnn._recurrence.options import read_axis
 from arrayrnn._typing import Array, Namespace
 
 _A_NUMBER = int | float | complex
@@ -78,19 +78,29 @@ def _read_beside(value: Any, name: str, b: Named) -> Any:
     if value is None:
         return None
     if isinstance(value, _A_NUMBER) and not is_array(value):
-        kinds = ["integral", "real floating", "complex floating"]
-        kind = 0 if isinstance(value, int) else 1 if isinstance(value, float) else 2
-        if isinstance(value, bool) or not xp.isdtype(model.dtype, tuple(kinds[kind:])):
-            raise TypeError(
-                f"`{name}` is {value!r}, and `b` is {describe(model)}; expected a number of its "
-                "kind."
-            )
-        return xp.asarray(value, dtype=model.dtype, device=device_of(model))
+        return _number(value, name, model)
     if not is_array(value):
         fail_no_array(value, name)
     leaves, nest = Nest.of(value)
     expect_together(Named(leaves, nest, name), xp, b)
+    if is_weakly_typed(leaves[0]) and xp.result_type(leaves[0], model) == model.dtype:
+        return xp.astype(leaves[0], model.dtype)
     return leaves[0]
+
+
+def _number(value: Any, name: str, model: Array) -> Array:
+    """Return a Python number as an array like `model`, which has to hold it."""
+    xp, came = namespace_of(model), f"`{name}` is {value!r}, and `b` is {describe(model)}"
+    kinds = ("integral", "real floating", "complex floating")
+    first = 0 if isinstance(value, int) else 1 if isinstance(value, float) else 2
+    if isinstance(value, bool) or not xp.isdtype(model.dtype, kinds[first:]):
+        raise TypeError(f"{came}; expected a number of its kind.")
+    if xp.isdtype(model.dtype, "integral"):
+        limits = xp.iinfo(model.dtype)
+        if not limits.min <= value <= limits.max:
+            raise ValueError(f"{came}; expected {limits.min} <= {name} <= {limits.max}.")
+    number: Array = xp.asarray(value, dtype=model.dtype, device=device_of(model))
+    return number
 
 
 def _read_axis(
@@ -103,10 +113,7 @@ def _read_axis(
             axes = "(time, samples, ...)" if time_major else "(samples, time, ...)"
             raise ValueError(f"{came}; expected {axes}. If time is another axis: `axis=`.")
         return number
-    try:
-        number = index(axis)
-    except TypeError:
-        raise TypeError(f"`axis` is {describe(axis)}; expected an integer or None.") from None
+    number = read_axis(axis, "an integer or None")
     if not -b.ndim <= number < b.ndim or number % b.ndim >= rank:
         but = ", but not the last, that of vectors" * are_matrices
         raise ValueError(f"`axis` is {number}, and {came}; expected one of its axes{but}.")
@@ -147,7 +154,9 @@ def _with_time(xp: Namespace, initial: Array, b: Array, axis: int, *, are_vector
         raise ValueError(
             f"`initial` is {describe(initial)}; expected {shape}, the shape of `b` without time."
         )
-    return xp.expand_dims(initial, axis=axis)
+    # Not by `expand_dims`, which Dask refuses where lengths are unknown.
+    widened: Array = initial[(*(slice(None),) * axis, None, ...)]
+    return widened
 
 
 def _common_dtype(xp: Namespace, arrays: dict[str, Any]) -> Any:

@@ -109,19 +109,19 @@ class ByFunction(Combiner):
         )
 
     def _expect_same_alone(self, one: Leaves, other: Leaves, combined: Leaves) -> None:
-        """Expect of the first pair alone what came of it among others."""
-        xp, build = namespace_of(combined[0]), self._nest.build
-        pair = [part(leaves, self._axis, 0, 1) for leaves in (one, other)]
-        # Not by way of the guard, which looks at calls that follow one another.
-        given = [[copied(xp, leaf) for leaf in leaves] for leaves in pair]
-        alone = self._apart(self._function(*map(build, given)), pair[1])
-        among = part(combined, self._axis, 0, 1)
-        for k, found in enumerate(zip(among, alone, *pair, strict=True)):
-            if host.plainly_differ(xp, *found):
-                named = self._words.returned_output(combined, self._nest)
-                count = other[k].shape[self._axis]
-                raise ValueError(
-                    f"{came(named, k)}, with other values for the first pair of elements than "
-                    f"for that pair without the {count - 1} others; expected each pair along axis "
-                    f"{self._axis} to be combined for itself, whatever the length there."
-                )
+        """Expect of the first and the last pair alone what came of them among others."""
+        xp, axis, count = namespace_of(combined[0]), self._axis, other[0].shape[self._axis]
+        for place, which in ((0, "first"), (count - 1, "last")):
+            pair = [part(leaves, axis, place, place + 1) for leaves in (one, other)]
+            # Not by way of the guard, which looks at calls that follow one another.
+            given = [self._nest.build([copied(xp, leaf) for leaf in leaves]) for leaves in pair]
+            alone = self._apart(self._function(*given), pair[1])
+            among = part(combined, axis, place, place + 1)
+            for k, found in enumerate(zip(among, alone, *pair, strict=True)):
+                if host.plainly_differ(xp, *found):
+                    named = self._words.returned_output(combined, self._nest)
+                    raise ValueError(
+                        f"{came(named, k)}, with other values for the {which} pair of elements "
+                        f"than for that pair without the {count - 1} others; expected each pair "
+                        f"along axis {axis} to be combined for itself, whatever the length there."
+                    )

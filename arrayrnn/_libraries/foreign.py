@@ -39,20 +39,25 @@ def refusal(array: Any) -> str | None:
         )
     if is_compiling():
         return None
-    if array_api_compat.is_numpy_array(array):
+    is_lazy = array_api_compat.is_dask_array(array)
+    if is_lazy or array_api_compat.is_numpy_array(array):
         import numpy as np
 
-        if isinstance(array, np.ma.MaskedArray):
+        if isinstance(array._meta if is_lazy else array, np.ma.MaskedArray):  # noqa: SLF001
+            filled = "dask.array.ma.filled(x, 0)" if is_lazy else "x.filled(0)"
             return (
                 "a masked array, whose own mask would be lost. Pass filled values, such as "
-                "`x.filled(0)`, and say in `mask=` which timesteps count"
+                f"`{filled}`, and say in `mask=` which timesteps count"
             )
     elif array_api_compat.is_torch_array(array) and array.is_nested:
         return (
             "a nested tensor. Pass what `inputs, lengths = pad_sequences(list(x.unbind()))` gives, "
             "with the lengths as `input_length`"
         )
-    if array_api_compat.is_array_api_obj(array) and not array_api_compat.is_torch_array(array):
+    # Dask's are of one type, whatever their chunks are.
+    if array_api_compat.is_array_api_obj(array) and not (
+        is_lazy or array_api_compat.is_torch_array(array)
+    ):
         _PLAIN.add(type(array))
     return None
 

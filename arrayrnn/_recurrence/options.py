@@ -61,6 +61,16 @@ def read_switch(value: Any, name: str) -> bool:
     raise TypeError(f"`{name}` is {came}; expected True or False.{hint}")
 
 
+def read_axis(value: Any, expected: str) -> int:
+    """Read the number of an axis."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError("a bool is no number")
+        return index(value)
+    except TypeError:
+        raise TypeError(f"`axis` is {describe(value)}; expected {expected}.") from None
+
+
 def _read_constants(value: Any) -> tuple[Any, ...]:
     if value is None:
         return ()

@@ -11,8 +11,10 @@ import pytest
 import arrayrnn
 from arrayrnn import (
     Stream,
+    associative_scan,
     bidirectional,
     compiled,
+    linear_scan,
     pad_sequences,
     reverse_sequence,
     rnn,
@@ -71,6 +73,23 @@ def test_a_masked_array_of_numpy_is_refused(call):
         needs_compiled()
     with pytest.raises(TypeError, match=re.escape(wording)):
         call()
+
+
+LAZY_CALLS = {
+    "inputs": lambda lazy: rnn(halving, lazy, [lazy[:, 0]]),
+    "mask": lambda lazy: linear_scan(0.5, lazy.map_blocks(np.ma.getdata), mask=lazy[..., 0]),
+    "summands": lambda lazy: linear_scan(0.5, lazy),
+    "elements": lambda lazy: associative_scan(lambda a, b: a + b, lazy),
+}
+
+
+@pytest.mark.parametrize("call", LAZY_CALLS.values(), ids=LAZY_CALLS)
+def test_masked_arrays_of_numpy_are_refused_as_chunks_of_dask_too(call):
+    da = pytest.importorskip("dask.array", reason="this test is about Dask")
+    wording = "is a masked array, whose own mask would be lost; expected an array. Pass filled"
+    with pytest.raises(TypeError, match=wording) as refused:
+        call(da.from_array(MASKED, chunks=1))
+    assert "`dask.array.ma.filled(x, 0)`" in str(refused.value)
 
 
 def test_what_the_error_says_does_it():

@@ -225,6 +225,15 @@ def test_what_is_wrong_with_a_function_is_our_error_and_not_that_of_jax():
     assert type(raised.value) is ValueError
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8"])
+def test_numbers_that_a_program_is_given_take_the_dtype_of_the_summands(dtype):
+    b = jnp.ones((1, 3), dtype)
+    eagerly = linear_scan(2, b, 1)
+    traced = jax.jit(linear_scan)(2, b, 1)
+    assert traced.dtype == eagerly.dtype == b.dtype
+    np.testing.assert_array_equal(traced, eagerly)
+
+
 # ---------------------------------------------------------------------------------- many devices
 
 
