@@ -1,10 +1,13 @@
 """One thread or more for everything, timing in pairs, and the table printed at the end."""
 
 import gc
+import logging
 import os
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from time import sleep
 from typing import Any, NamedTuple, Protocol
 
@@ -23,6 +26,28 @@ os.environ.update(THREADS)
 os.environ["KERAS_BACKEND"] = "numpy"  # the `rnn` of another backend can be imported beside it
 
 SECONDS_PER_ROW = 5.0
+
+
+@pytest.fixture
+def clients(tmp_path: Path) -> Iterator[list[Any]]:
+    """Give Dask's clients of one and of two worker processes, of one thread each."""
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        clusters = [
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=":0",  # else a fixed port, which may be taken
+                silence_logs=logging.CRITICAL,  # heartbeats that come when all is over
+                local_directory=str(tmp_path),
+            )
+            for workers in (1, 2)
+        ]
+        for cluster in clusters:
+            stack.enter_context(cluster)
+        yield [stack.enter_context(Client(cluster, set_as_default=False)) for cluster in clusters]
 
 
 class Row(NamedTuple):

@@ -1,10 +1,7 @@
 """`linear_scan` and `associative_scan` against loops by hand, JAX's own scan, and one worker."""
 
-import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -12,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 import torch
-from distributed import Client, LocalCluster, wait
+from distributed import Client, wait
 
 from arrayrnn import associative_scan, compiled, linear_scan
 from recurrences import affine, by_hand, by_hand_of_matrices, combined_by_hand, matrices, numbers
@@ -65,9 +62,6 @@ def test_associative_scan_against_jax(shape: str, compare: Any) -> None:
     compare(label("jax.jit", np, "pairs", shape), ours, other)
 
 
-@pytest.mark.skipif(
-    not hasattr(compiled, "associative_scan"), reason="there is no compiled.associative_scan yet"
-)
 @shapes
 @pytest.mark.parametrize("against", ["by hand", "eager", "jax.jit"])
 def test_compiled_from_numpy(against: str, shape: str, compare: Any) -> None:
@@ -107,26 +101,6 @@ def test_backward_is_linear_in_time(time: int, compare: Any) -> None:
 
     name = f"backward  torch  linear  {time:,} steps, other: {time // SHORT} times {SHORT:,}"
     compare(name, partial(gradients, long), many, "1 if linear", timesteps=time)
-
-
-@pytest.fixture
-def clients(tmp_path: Path) -> Iterator[list[Client]]:
-    """Give clients of one and of two worker processes, of one thread each."""
-    with ExitStack() as stack:
-        clusters = [
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=":0",
-                silence_logs=logging.CRITICAL,
-                local_directory=str(tmp_path),
-            )
-            for workers in (1, 2)
-        ]
-        for cluster in clusters:
-            stack.enter_context(cluster)
-        yield [stack.enter_context(Client(cluster, set_as_default=False)) for cluster in clusters]
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["drawn", "held"])

@@ -1,45 +1,22 @@
 """How blocks of Dask scale: with worker processes, and the graph with the number of timesteps."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.array as da
 import numpy as np
-import pytest
-from distributed import Client, LocalCluster
 
 from arrayrnn import rnn
 from workloads import lstm
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 SAMPLES, TIME, CHAINS = 512, 400, 8
 
 
-@pytest.fixture
-def clients(tmp_path: Path) -> Iterator[list[Client]]:
-    """Give clients of one and of two worker processes, of one thread each."""
-    with ExitStack() as stack:
-        clusters = [
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=":0",  # else a fixed port, which may be taken
-                silence_logs=logging.CRITICAL,  # heartbeats that come when all is over
-                local_directory=str(tmp_path),
-            )
-            for workers in (1, 2)
-        ]
-        for cluster in clusters:
-            stack.enter_context(cluster)
-        yield [stack.enter_context(Client(cluster, set_as_default=False)) for cluster in clusters]
-
-
-def test_two_worker_processes_against_one(clients: list[Client], compare: Any) -> None:
+def test_two_worker_processes_against_one(clients: "list[Client]", compare: Any) -> None:
     case, chunk = lstm(np, SAMPLES, TIME), SAMPLES // CHAINS
     chunks = (chunk, TIME // 4, case.inputs.shape[-1])
     inputs = da.random.default_rng(0).normal(size=case.inputs.shape, chunks=chunks)
