@@ -139,9 +139,8 @@ def _expect_same_time(named: Named, axis: int) -> None:
     for k, leaf in enumerate(named.leaves):
         if leaf.ndim <= axis:
             raise ValueError(
-                f"{came(named, k)}; expected at least {axis + 1} dimension{'s' * (axis > 0)}, since "
-                f"time is axis {axis} of every array. What is the same for all elements is closed "
-                "over."
+                f"{came(named, k)}; expected at least {axis + 1} dimension{'s' * (axis > 0)}: time "
+                f"is axis {axis} of every array. What is the same for all elements is closed over."
             )
     lengths = [leaf.shape[axis] for leaf in named.leaves]
     time = known(lengths)
