@@ -105,7 +105,7 @@ def test_an_array_without_the_axis_of_time(backend):
     elems = {"a": ones(backend), "b": ones(backend, 20)}
     with pytest.raises(ValueError, match=r"^`elems\['b'\]` is an array of shape \(20,\)") as raised:
         associative_scan(plus, elems, axis=1)
-    assert "since time is axis 1 of every array" in str(raised.value)
+    assert "expected at least 2 dimensions: time is axis 1 of every array" in str(raised.value)
     assert "What is the same for all elements is closed over." in str(raised.value)
 
 
