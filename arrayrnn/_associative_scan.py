@@ -81,7 +81,8 @@ def associative_scan(
 
     Notes
     -----
-    Which of them is faster when: ``docs/associative_scan.md``. After ``jax.lax.associative_scan``
+    Which of them is faster when: ``docs/guide/associative_scan.md``. After
+    ``jax.lax.associative_scan``
     (https://docs.jax.dev/en/latest/_autosummary/jax.lax.associative_scan.html).
 
     Examples

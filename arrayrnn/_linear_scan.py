@@ -90,8 +90,8 @@ def linear_scan(
 
     Notes
     -----
-    When a loop is faster: ``docs/associative_scan.md``. Factors are multiplied over stretches of
-    the sequence. If such a product overflows, or a factor is infinite, there may be NaN where a
+    When a loop is faster: ``docs/guide/associative_scan.md``. Factors are multiplied over stretches
+    of the sequence. If such a product overflows, or a factor is infinite, there may be NaN where a
     loop has a number.
 
     Examples

@@ -120,7 +120,8 @@ def rnn(
 
     Notes
     -----
-    Semantics, to the clause: ``docs/semantics.md``. After ``tf.keras.backend.rnn``
+    Clause by clause: ``docs/guide``, on masks and lengths ``docs/guide/masks.md``. After
+    ``tf.keras.backend.rnn``
     (https://www.tensorflow.org/versions/r2.0/api_docs/python/tf/keras/backend/rnn).
 
     Examples

@@ -56,7 +56,7 @@ class Stream(Generic[Input, Output]):
 
     Notes
     -----
-    Semantics, to the clause: ``docs/semantics.md``.
+    Clause by clause: ``docs/guide/streams.md``.
 
     Examples
     --------

@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "needs(*abilities): skip on backends that lack one, see docs/backends.md"
+        "markers", "needs(*abilities): skip on backends that lack one, see docs/libraries.md"
     )
     backends: list[Backend] = []
     for name in config.getoption("--backend") or ["numpy"]:

@@ -1,4 +1,4 @@
-"""What each switch does on each library: the cells of a table in docs/backends.md.
+"""What each switch does on each library: the cells of a table in docs/libraries.md.
 
 A test looks up what it has seen under what the table says, so the words are as binding as the rest.
 """
@@ -17,7 +17,7 @@ from support.backends import Backend, assert_same
 from support.oracle import Recorder
 from support.running import rnn
 
-PAGE = Path(__file__).parent.parent / "docs" / "backends.md"
+PAGE = Path(__file__).parent.parent / "docs" / "libraries.md"
 ROWS = {
     Backend.NUMPY: "NumPy, CuPy",
     Backend.CUPY: "NumPy, CuPy",

@@ -98,7 +98,7 @@ def rnn(
     Notes
     -----
     The first call for a structure compiles, for a tenth of a second or more. Which loop is for
-    what: ``docs/compiled.md``.
+    what: ``docs/guide/compiled.md``.
 
     Examples
     --------

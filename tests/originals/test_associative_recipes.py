@@ -1,4 +1,4 @@
-"""The recipes of docs/associative_scan.md give what pandas, SciPy and loops give."""
+"""The recipes of docs/guide/associative_scan.md give what pandas, SciPy and loops give."""
 
 import doctest
 from pathlib import Path
@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from scipy import signal, special
 
-PAGE = Path(__file__).parents[2] / "docs/associative_scan.md"
+PAGE = Path(__file__).parents[2] / "docs/guide/associative_scan.md"
 
 
 @pytest.fixture(scope="module")
 def own():
     """Return what the page defines, which prints what it says."""
-    everywhere, mark, _ = PAGE.read_text().partition("<!-- torch -->")
+    everywhere, mark, _ = PAGE.read_text().partition("<!-- needs: torch -->")
     assert mark
     test = doctest.DocTestParser().get_doctest(everywhere, {}, PAGE.name, None, 0)
     assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0

@@ -1,4 +1,4 @@
-"""What not every library can do: the table in docs/backends.md, by which tests are skipped.
+"""What not every library can do: the table in docs/libraries.md, by which tests are skipped.
 
 A test that needs an ability is marked with it, ``@pytest.mark.needs(Ability.CALLS)``, and skipped
 on the backends that lack it, the ability being the reason.
@@ -12,7 +12,7 @@ from support.backends import Backend
 
 __all__ = ["Ability"]
 
-TABLE = Path(__file__).parents[2] / "docs" / "backends.md"
+TABLE = Path(__file__).parents[2] / "docs" / "libraries.md"
 # The columns of the table.
 COLUMNS = {
     "JAX in `jit`": (Backend.JAX_JIT,),

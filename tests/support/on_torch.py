@@ -22,7 +22,7 @@ __all__ = [
     "torch",
 ]
 
-# docs/backends.md says what becomes of such calls before.
+# docs/libraries.md says what becomes of such calls before.
 in_one_graph = pytest.mark.skipif(
     release(torch) < (2, 10), reason="Dynamo takes nests apart from PyTorch 2.10 on"
 )
