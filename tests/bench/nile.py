@@ -1,18 +1,19 @@
-"""The grid of the Nile's example, and its filter in Numba."""
+"""The grid of the gallery's script about the Nile, and its filter in Numba."""
 
 import math
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numba
 import numpy as np
 
-SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "nile.py"
-FLOWS = np.loadtxt(SCRIPT.with_suffix(".csv"), delimiter=",", skiprows=1)[:, 1]
-_SPEC: Any = spec_from_file_location("nile_example", SCRIPT)
-EXAMPLE = module_from_spec(_SPEC)
-_SPEC.loader.exec_module(EXAMPLE)
+from support.gallery import computed
+
+EXAMPLE = SimpleNamespace(**computed("nile"))
+COMPILED = SimpleNamespace(
+    **computed("nile", {"from arrayrnn import rnn": "from arrayrnn.compiled import rnn"})
+)
+FLOWS = EXAMPLE.flows
 
 
 def grid() -> tuple[Any, Any, Any]:

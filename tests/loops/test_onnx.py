@@ -1,9 +1,6 @@
 """On ndonnx arrays the loop becomes one ONNX `Loop`, which gives what NumPy gives."""
 
 import itertools
-import re
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 
 import numpy as np
 import optree
@@ -11,9 +8,9 @@ import pytest
 from array_api_compat import array_namespace
 
 from arrayrnn import rnn, scan
-from support.on_onnx import Exported, assert_as_numpy, check, ndonnx, normal, onnx, symbol
+from support.gallery import computed
+from support.on_onnx import Exported, assert_as_numpy, check, ndonnx, normal, symbol
 
-DOCS = Path(__file__).parents[2] / "docs"
 SIZES = [(2, 5), (1, 1), (4, 3), (3, 40)]  # samples and timesteps
 MASK = np.asarray([[0, 1, 1, 0], [1, 0, 1, 1]], dtype=bool)
 NONE_KEPT = np.zeros((2, 4), dtype=bool)
@@ -628,15 +625,12 @@ def test_missing_values_in_a_constant_are_the_steps_own_concern():
 # ------------------------------------------------------------------------------ documentation
 
 
-def test_the_example_exports_a_model_that_gives_what_numpy_gives(tmp_path, capsys):
-    spec = spec_from_file_location("export_onnx", DOCS / "examples" / "export_onnx.py")
-    example = module_from_spec(spec)
-    spec.loader.exec_module(example)
-    file = tmp_path / "lstm.onnx"
-    example.main([str(file)])
-    printed = capsys.readouterr().out
-    rows = re.findall(r"^ +(\d+) +(\d+) +\d+ to \d+ +(\S+)$", printed, re.MULTILINE)
-    assert [(int(samples), int(time)) for samples, time, _ in rows] == [*example.RUNS]
-    assert max(float(difference) for *_, difference in rows) < 1e-5
-    assert [node.op_type for node in onnx.load(file).graph.node].count("Loop") == 1
-    assert "1 Loop" in printed
+def test_the_example_exports_a_model_that_gives_what_numpy_gives(capsys):
+    names = computed("onnx")
+    assert capsys.readouterr().out.startswith("1 Loop; inputs x ['samples', 'time', 2] lengths")
+    assert [node.op_type for node in names["model"].graph.node].count("Loop") == 1
+    assert {*names["differences"]} == {"1 × 1", "3 × 10", "5 × 400", "80 × 120"}
+    assert all(difference < 1e-5 for difference in names["differences"].values())
+    # Behind its end, a sequence keeps its last output.
+    for outputs, last, length in zip(*map(names.get, ("outputs", "last", "lengths")), strict=True):
+        assert (outputs[length - 1 :] == last).all()
