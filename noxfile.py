@@ -28,7 +28,12 @@ CONSTRAINTS = Path("tests/constraints.txt").resolve()
 # torch has a CPU build there; elsewhere it brings gigabytes of CUDA.
 TORCH_PYTHON = "3.11"
 # What the tests need beside the extra of a library.
-MORE = {"compiled": "test-compiled", "numpy": "docs", "dask": "test-dask", "onnx": "test-onnx"}
+MORE = {
+    "compiled": "test-compiled",
+    "numpy": "test-plots",
+    "dask": "test-dask",
+    "onnx": "test-onnx",
+}
 LOOP = (
     "test_rnn.py",
     "test_scan.py",
@@ -263,10 +268,11 @@ def reference(session: nox.Session) -> None:
 @nox.session(python=TORCH_PYTHON)
 @leaves_room
 def originals(session: nox.Session) -> None:
-    """Compare the cells with those of PyTorch, Keras and ONNX, and run the example about them."""
+    """Compare with PyTorch, Keras, ONNX, pandas and SciPy, and run the pages that need them."""
     install(session, "-e", ".", *group("originals"))
     session.run("pytest", "tests/originals", "-n", "auto", *session.posargs)
     if not session.posargs:
+        session.run("pytest", "tests/test_documentation.py", "-n", "auto")
         environment = {"KERAS_BACKEND": "torch"}
         session.run("pytest", "--doctest-modules", "arrayrnn/cells", env=environment)
 
@@ -330,9 +336,27 @@ def bench(session: nox.Session) -> None:
     """Time the loop on one thread, the cells on two, against what one would use instead."""
     install(session, "-e", ".", *group("bench"))
     of_cells, none_selected = "tests/bench/test_cells.py", 5
+    figures = Path("docs/performance/figures.json")  # which the site makes a page of
+    if not session.posargs:
+        figures.unlink(missing_ok=True)
+    options = ["--figures", str(figures), *session.posargs]
     for number, paths in (1, ["tests/bench", f"--ignore={of_cells}"]), (2, [of_cells]):
         codes = [0, none_selected]
-        session.run("pytest", *paths, *session.posargs, env=threads(number), success_codes=codes)
+        session.run("pytest", *paths, *options, env=threads(number), success_codes=codes)
+
+
+@nox.session(python=TORCH_PYTHON, default=False)
+def docs(session: nox.Session) -> None:
+    """Run every example of the documentation, build the site, and follow its links."""
+    install(session, "-e", ".[cells,dask,jax,onnx,progress]", *group("docs"))
+    if "--only-build" not in session.posargs:
+        session.run("pytest", "--backend", "numpy", "tests/test_documentation.py", "-n", "auto")
+        environment = {"KERAS_BACKEND": "torch"}
+        session.run("pytest", "--doctest-modules", "arrayrnn", "-n", "auto", env=environment)
+    site = Path("docs/_build/html")
+    shutil.rmtree(site, ignore_errors=True)
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", str(site))
+    session.run("python", "docs/links.py", str(site))
 
 
 if __name__ == "__main__":

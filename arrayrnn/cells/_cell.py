@@ -123,6 +123,11 @@ class Cell:
             ``(samples, time, features)``, of the library and dtype of the weights.
         time_major : bool, default: False
             `inputs` are ``(time, samples, features)``.
+
+        Returns
+        -------
+        list of arrays
+            One for each state, of the library, dtype and device of `inputs`.
         """
         expect_inputs(self, inputs, type(self).__name__)
         inputs = in_native_order(inputs)
@@ -144,6 +149,11 @@ class Cell:
         ----------
         inputs : array
             ``(..., features)``.
+
+        Returns
+        -------
+        array
+            ``(..., gates * units)``, biases included.
         """
         gates = product(namespace_of(inputs), inputs, self.weight_ih)
         bias = self.summed_bias()
@@ -194,6 +204,13 @@ class Cell:
             ``(samples, features)``.
         states : sequence of arrays
             Each ``(samples, units)``.
+
+        Returns
+        -------
+        output : array
+            ``(samples, units)``, which is the first of the new states.
+        new_states : tuple of arrays
+            Each like its state.
         """
         return self.advance(self.project(input_t), states)
 
@@ -201,6 +218,20 @@ class Cell:
         """Return the cell with its weights as arrays of a library, on a device, of a dtype.
 
         As `cells.to`, which takes nests of cells.
+
+        Parameters
+        ----------
+        xp : module
+            The library: ``numpy``, ``torch``, ``jax.numpy``, and so on.
+        device : device, optional
+            By default where the weights are, or the default of another library.
+        dtype : dtype, optional
+            Of `xp`; by default that of the weights.
+
+        Returns
+        -------
+        cell
+            Another one; this one stays as it is.
         """
         return to(self, xp, device=device, dtype=dtype)
 
@@ -229,6 +260,11 @@ class Cell:
             Whether there are biases.
         **settings
             Fields that are not arrays, such as ``activation``.
+
+        Returns
+        -------
+        cell
+            Of this class.
         """
         expect_floating(like, "like")
         features, units = read_count(features, "features"), read_count(units, "units")

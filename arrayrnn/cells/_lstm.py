@@ -89,7 +89,28 @@ class LSTM(Cell):
         projection: int | None = None,
         **settings: Any,
     ) -> Self:
-        """Return a cell with new weights, as `Cell.initialize`; `projection` is that of outputs."""
+        """Return a cell with new weights, uniform up to ``1 / sqrt(units)`` as PyTorch draws them.
+
+        Parameters
+        ----------
+        features, units : int
+            How many the cell takes, and has.
+        like : array
+            Its library, device and floating dtype are those of the weights.
+        seed : int or numpy.random.Generator, optional
+            For the same numbers again, on any library; None for other ones each time.
+        bias : bool, default: True
+            Whether there are biases.
+        projection : int, optional
+            Number of features that the output is projected to.
+        **settings
+            Fields that are not arrays, such as ``activation``.
+
+        Returns
+        -------
+        LSTM
+            The new cell.
+        """
         generator = random_generator(seed)
         shared = {"like": like, "seed": generator, "bias": bias}
         cell = super().initialize(features, units, **shared, **settings)

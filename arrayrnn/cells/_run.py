@@ -23,7 +23,7 @@ from arrayrnn.compiled import run_problem
 
 Loop = Callable[[Problem], Result]
 
-# Joined weights are faster for this many samples and more (docs/benchmarks.md).
+# Joined weights are faster for this many samples and more (nox -s bench, test_cells).
 _SAMPLES_TO_JOIN = 8
 
 
