@@ -117,7 +117,9 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_title = f"arrayrnn {version}"
 html_show_sourcelink = False
-html_sidebars = {"index": [], "start": [], "changelog": [], "contributing": []}
+ALONE = ("changelog", "contributing", "design", "libraries", "performance", "start")
+html_sidebars = {page: [] for page in ("index", *ALONE)}  # no pages lie beneath them
+WITH_CONTENTS = (*ALONE, "guide/*", "migration/*", "reference/generated/*")
 html_theme_options = {
     "logo": {"text": "arrayrnn"},
     "header_links_before_dropdown": 7,
@@ -127,5 +129,5 @@ html_theme_options = {
     "use_edit_page_button": False,
     "footer_start": ["copyright"],
     "footer_end": [],
-    "secondary_sidebar_items": {"**": ["page-toc"], "auto_gallery/*": [], "index": []},
+    "secondary_sidebar_items": {page: ["page-toc"] for page in WITH_CONTENTS},
 }

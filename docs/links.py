@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-BY_THEME = {"", "top"}  # anchors that every browser knows
+KNOWN = {"", "top"}  # anchors that every browser knows
 
 
 class Page(HTMLParser):
@@ -49,7 +49,7 @@ def broken(site: Path) -> list[str]:
             anchor = unquote(parts.fragment)
             if not target.exists():
                 found.append(f"{file.relative_to(site.resolve())}: {link} does not exist")
-            elif anchor not in BY_THEME and target in pages and anchor not in pages[target].anchors:
+            elif anchor not in KNOWN and target in pages and anchor not in pages[target].anchors:
                 found.append(f"{file.relative_to(site.resolve())}: {link} has no such anchor")
     return found
 
