@@ -87,9 +87,8 @@ def grid(irregular, level, reach):
 
 def fit(flows):
     irregular = level = float(xp.var(flows)) / 100
-    reach = math.log(
-        100
-    )  # at first from a ten-thousandth of the variance of the flows to all of it
+    # At first from a ten-thousandth of the variance of the flows to all of it.
+    reach = math.log(100)
     surfaces = []
     for _ in range(CALLS):
         irregulars, levels = grid(irregular, level, reach)
