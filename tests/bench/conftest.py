@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from time import sleep
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import pytest
 
+import figures
+from figures import Row
 from timing import seconds
 
 # A BLAS reads these when it is loaded, so they come before any array library; XLA, which takes as
@@ -50,18 +52,6 @@ def clients(tmp_path: Path) -> Iterator[list[Any]]:
         yield [stack.enter_context(Client(cluster, set_as_default=False)) for cluster in clusters]
 
 
-class Row(NamedTuple):
-    """A line of the table: a figure of arrayrnn's, what it is held against, and their ratio."""
-
-    name: str
-    ours: float
-    other: float
-    unit: str
-    rounds: int
-    ratio: float
-    target: str = ""
-
-
 class Compare(Protocol):
     """Times two contenders in pairs and adds a line to the table."""
 
@@ -85,7 +75,15 @@ ROWS = pytest.StashKey[list[Row]]()
 def add_row(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Add a line to the table."""
     rows = request.config.stash.setdefault(ROWS, [])
-    return lambda *fields: rows.append(Row(*fields))
+    topic = request.module.__name__.removeprefix("test_")
+    test = request.function.__name__.removeprefix("test_")
+
+    def add_row(*fields: Any) -> None:
+        row = Row(topic, test, *fields)
+        assert row.parts()
+        rows.append(row)
+
+    return add_row
 
 
 @pytest.fixture
@@ -126,9 +124,16 @@ def compare(benchmark: Any, add_row: Callable[..., None]) -> Compare:
         elif calls:
             unit, scale = "µs/call", 1e6 / calls
         medians = [scale * statistics.median(times) for times in (our_times, other_times)]
-        add_row(name, *medians, unit, rounds, ratio, target)
+        lower, _, upper = statistics.quantiles(ratios)
+        add_row(name, *medians, unit, rounds, ratio, target, (lower, upper))
 
     return compare
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Ask for a file."""
+    help_text = "put the figures into this JSON file, in the place of earlier ones of the same rows"
+    parser.addoption("--figures", type=Path, help=help_text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -137,17 +142,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the table."""
+    """Print the table, and write the file."""
     rows = config.stash.get(ROWS, [])
     if not rows:
         return
+    if file := config.getoption("--figures"):
+        threads = int(os.environ["OMP_NUM_THREADS"])
+        figures.write(file, [row.as_dict(threads) for row in rows])
     width = max(len(row.name) for row in rows)
     write = terminalreporter.write_line
     terminalreporter.section("arrayrnn and the other, in alternation: medians")
     head = f"{'other     on     step':{width}}  {'arrayrnn':>9} {'other':>9} {'unit':7} rounds"
     write(f"{head} {'ratio':>7}  target")
-    for name, ours, other, unit, rounds, ratio, target in rows:
-        figures = f"{ours:>9.2f} {other:>9.2f} {unit:7} {rounds:>6} {ratio:>7.3f}"
-        write(f"{name:{width}}  {figures}  {target}".rstrip())
+    for row in rows:
+        shown = f"{row.ours:>9.2f} {row.other:>9.2f} {row.unit:7} {row.rounds:>6} {row.ratio:>7.3f}"
+        write(f"{row.name:{width}}  {shown}  {row.target}".rstrip())
     if not ARE_SET:
         write(f"NumPy was imported before {', '.join(THREADS)} were set: it may use more threads.")

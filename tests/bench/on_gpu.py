@@ -1,18 +1,20 @@
 """Time loops and linear recurrences on a GPU against what one would use, and print a table.
 
-    python tests/bench/on_gpu.py [--rounds 20] [--device cpu] [--only linear]
+    python tests/bench/on_gpu.py [--rounds 20] [--device cpu] [--only linear] [--figures FILE]
 
 All contenders of a step take turns, so that what else the machine does hits all of them; a time is
 the median of the rounds, from the call to the moment at which the device is done. All multiply
 matrices in full precision, which neither JAX nor cuDNN does by itself. ``--device cpu`` leaves CuPy
-and CUDA graphs out, and is there for trying this file.
+and CUDA graphs out, and is there for trying this file. ``--figures docs/performance/gpu.json``
+writes a file of which the site makes a part of its page about performance.
 """
 
 import argparse
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
-from statistics import median
+from pathlib import Path
+from statistics import median, quantiles
 from typing import Any
 
 import array_api_compat
@@ -20,6 +22,7 @@ import jax
 import numpy as np
 import torch
 
+import figures
 import recurrences
 from arrayrnn import associative_scan, compiled, linear_scan, rnn
 from recurrences import Pair, affine, numbers
@@ -160,11 +163,32 @@ TABLES: dict[str, tuple[int, Callable[[str], Iterator[tuple[str, Contender]]]]] 
 }
 
 
+OURS = ("rnn", "compiled.rnn", "CUDA graph of rnn", "linear_scan", "associative_scan")
+
+
+def rows_of(step: str, steps: int, times: dict[str, list[float]]) -> Iterator[figures.Row]:
+    """Yield what is ours against all that is not, the ratios those of calls of the same round."""
+    ours, others = (
+        [what for what in times if what.startswith(OURS) is is_ours] for is_ours in (True, False)
+    )
+    for one in ours:
+        for other in others:
+            of_both = zip(times[one], times[other], strict=True)
+            ratios = [mine / theirs for mine, theirs in of_both]
+            lower, middle, upper = quantiles(ratios)
+            name = f"{other}  gpu  {step}  {one}, {steps:,} timesteps"
+            medians = (1e3 * median(times[what]) for what in (one, other))
+            yield figures.Row(
+                "gpu", step, name, *medians, "ms", len(ratios), middle, quartiles=(lower, upper)
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--only", default=[*TABLES], nargs="+", choices=TABLES)
+    parser.add_argument("--figures", type=Path)
     options = parser.parse_args()
     name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
     versions = [f"{m.__name__} {m.__version__}" for m in (array_api_compat, jax, torch)]
@@ -181,6 +205,9 @@ def main() -> None:
         for what, measured in times.items():
             took = median(measured)
             print(f"| {step} | {what} | {1e3 * took:.2f} | {1e6 * took / steps:.1f} |")
+        if options.figures:
+            rows = [row.as_dict(1) for row in rows_of(step, steps, times)]
+            figures.write(options.figures, rows, device=name)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def test_pytorch(compare: Any, size: str, ragged: bool) -> None:
         return cells.run(layers, given, input_length=of_torch if ragged else None)[0]
 
     same(ours(), theirs())
-    name = f"PyTorch, {size}{', ragged' * ragged}, against torch.nn.LSTM"
+    name = f"torch.nn.LSTM  torch  lstm    {size}{', ragged' * ragged}"
     compare(name, ours, theirs, "≤ 1.05", rest=REST)
 
 
@@ -117,7 +117,7 @@ def test_numpy(compare: Any, size: str, other: str) -> None:
     x, _, module = draw(size)
     layers, theirs = cells.to(cells.from_torch(module), np), contender(other, x, module)
     same(cells.run(layers, x)[0], theirs())
-    name = f"NumPy, {size}, against {other}"
+    name = f"{other:13}  numpy  lstm    {size}"
     compare(name, lambda: cells.run(layers, x)[0], theirs, "≤ 1.15", rest=REST)
 
 
@@ -131,7 +131,7 @@ def test_numpy_compiled(compare: Any, size: str, other: str) -> None:
         return cells.run(layers, x, compiled=True)[0]
 
     same(ours(), theirs())
-    compare(f"NumPy, compiled, {size}, against {other}", ours, theirs, "≤ 1.10", rest=REST)
+    compare(f"{other:13}  numpy  lstm    {size}, compiled", ours, theirs, "≤ 1.10", rest=REST)
 
 
 @of_size
@@ -142,5 +142,5 @@ def test_keras(add_row: Any, size: str, keras: str) -> None:
     environment = os.environ | {"KERAS_BACKEND": keras}
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     ours, theirs = json.loads(shown.stdout.splitlines()[-1])
-    name = f"{keras}, {size}, against keras.layers.LSTM"
+    name = f"Keras          {keras:5}  lstm    {size}"
     add_row(name, 1e3 * ours, 1e3 * theirs, "ms", 5, ours / theirs, "< 1")

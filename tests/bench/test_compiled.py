@@ -15,7 +15,7 @@ import torch
 
 from arrayrnn import compiled, rnn
 from by_hand import KINDS
-from nile import EXAMPLE, FLOWS, filter_in_numba, grid
+from nile import COMPILED, EXAMPLE, FLOWS, filter_in_numba, grid
 from test_jax import arguments_of, blocking, by_rnn, by_scan
 from test_onnx import session
 from timing import seconds
@@ -152,7 +152,7 @@ def test_the_grid_of_the_nile(other: str, compare: Any) -> None:
         "numba": partial(filter_in_numba, *arguments),
         "jax.jit": blocking(jax.jit(EXAMPLE.kalman_filter), arguments),
     }
-    ours = partial(EXAMPLE.kalman_filter, *arguments, is_compiled=True)
+    ours = partial(COMPILED.kalman_filter, *arguments)
     assert_same(contenders[other](), ours())
     target = "≤ 0.500" if other == "eager" else ""
     compare(f"{other:8}  numpy  Nile     625 filters, 100 steps", ours, contenders[other], target)
@@ -161,7 +161,7 @@ def test_the_grid_of_the_nile(other: str, compare: Any) -> None:
 def test_all_grids_of_the_nile(compare: Any) -> None:
     def ours() -> Any:
         compiled.cache_clear()
-        return EXAMPLE.fit(FLOWS, is_compiled=True)
+        return COMPILED.fit(FLOWS)
 
     compare(
         "eager     numpy  Nile    6 grids, compiling included", ours, partial(EXAMPLE.fit, FLOWS)

@@ -29,7 +29,7 @@ def test_two_worker_processes_against_one(clients: "list[Client]", compare: Any)
 
 def test_the_graph_does_not_grow_with_timesteps(add_row: Any) -> None:
     long, short = tasks(100_000), tasks(1_000)
-    name = "tasks       dask  4 × 8 blocks of 100,000 and of 1,000 timesteps"
+    name = "tasks       dask  chain  4 × 8 blocks of 100,000 and of 1,000 timesteps"
     add_row(name, long, short, "tasks", 1, long / short, "1 if flat")
 
 
