@@ -83,6 +83,7 @@ def reset(configuration: dict[str, object], script: str, when: str) -> None:
             "axes.spines.top": False,
             "figure.constrained_layout.use": True,
             "figure.dpi": 100,
+            "font.size": 12.5,  # read on a phone, too
             "savefig.dpi": 160,
         }
     )

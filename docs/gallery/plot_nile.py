@@ -125,7 +125,7 @@ left.fill_between(years, level - half, level + half, color="C0", alpha=0.2, lw=0
 left.plot(years, np.asarray(flows), "o", color="0.45", ms=3.5)
 left.plot(years, level, color="C0", lw=2)
 left.annotate("observed flow", (1896, 1290), color="0.35")
-left.annotate("filtered level and\nits 90 % interval", (1921, 1220), color="C0")
+left.annotate("filtered level and\nits 90 % interval", (1934, 1230), color="C0")
 left.set(xlabel="year", ylabel="flow of the Nile at Aswan [$10^8$ m$^3$ a year]")
 
 across, along, totals = (np.asarray(x).reshape(POINTS, POINTS) for x in surfaces[0])

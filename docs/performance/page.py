@@ -48,8 +48,7 @@ def page(run: dict[str, Any], gpu: dict[str, Any] | None = None) -> str:
 
 
 READ = "In parentheses stands the time of the first as a part of the time of the second. All of this is on a CPU."
-PLOT = """![A dot for each comparison, at the time that arrayrnn takes relative to the
-other](performance/ratios.svg)"""
+PLOT = """![A dot for each comparison, at the time that arrayrnn takes relative to the other](performance/ratios.svg)"""
 STEPS = """* *small* is a step of two operations on arrays (samples, time, features) = (4, time, 4).
 * *lstm* is an LSTM on (32, time, 64) with 128 units, where no other shape is given; LSTMs have twice as many units
   as features.

@@ -61,8 +61,7 @@ GROUPS = {
 }
 
 WAYS = """![Time for each timestep against the number of timesteps](performance/ways.svg)"""
-MATRICES = """![Time of `linear_scan` relative to a loop by hand, against the size of the
-matrices](performance/matrices.svg)"""
+MATRICES = """![Time of linear_scan relative to a loop by hand, against the size of the matrices](performance/matrices.svg)"""
 
 SECTIONS = (
     Section(
