@@ -28,7 +28,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
@@ -54,7 +53,6 @@ numpydoc_validation_exclude = {
 
 # ----------------------------------------------------------------------------------------- pages
 
-myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
 highlight_options = {
     name: {"stripnl": True} for name in ("default", "python", "python3", "pycon", "pycon3")

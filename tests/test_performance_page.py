@@ -78,3 +78,37 @@ def test_without_figures_of_a_gpu_the_page_says_so(page):
     assert "have not been measured" not in text
     assert "on a GPU of ours" in text
     assert "measured there" in text
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER.parents[1] / "tests" / "bench")
+    import figures
+
+    yield figures
+    sys.modules.pop("figures", None)
+
+
+def measured(figures, ratio, name="by hand  numpy  small  unmasked"):
+    return figures.Row("speed", "a_test", name, 1.0, 2.0, "ms", 7, ratio).as_dict(threads=1)
+
+
+def test_a_figure_takes_the_place_of_the_one_before(figures, tmp_path):
+    file, other = tmp_path / "figures.json", "by hand  numpy  small  masked"
+    figures.write(file, [measured(figures, 0.5), measured(figures, 0.6, other)])
+    figures.write(file, [measured(figures, 0.7)])
+    rows = json.loads(file.read_text())["rows"]
+    assert [(row["case"], row["ratio"]) for row in rows] == [("unmasked", 0.7), ("masked", 0.6)]
+
+
+def test_figures_of_two_machines_are_not_mixed(figures, tmp_path, monkeypatch):
+    file = tmp_path / "figures.json"
+    figures.write(file, [measured(figures, 0.5)])
+    monkeypatch.setattr(figures, "machine", lambda: {"processor": "another"})
+    with pytest.raises(SystemExit, match="another machine or other versions: delete it"):
+        figures.write(file, [measured(figures, 0.7)])
+
+
+def test_a_name_that_lacks_a_part_is_an_error(figures):
+    with pytest.raises(ValueError, match="zip"):
+        measured(figures, 0.5, "by hand  numpy")

@@ -79,5 +79,7 @@ def write(file: Path, rows: list[dict[str, Any]], device: str = "") -> None:
         raise SystemExit(f"{file} holds figures of another machine or other versions: delete it")
     held = {tuple(row[key] for key in IDENTITY): row for row in [*old["rows"], *rows]}
     date = datetime.now(UTC).date().isoformat()
-    text = json.dumps({**new, "date": date, "rows": [*held.values()]}, indent=1, ensure_ascii=False)
-    file.write_text(text + "\n")
+    head = json.dumps({**new, "date": date}, indent=1, ensure_ascii=False).removesuffix("\n}")
+    lines = (json.dumps(row, ensure_ascii=False) for row in held.values())
+    separated = ",\n  ".join(lines)
+    file.write_text(f'{head},\n "rows": [\n  {separated}\n ]\n}}\n')
