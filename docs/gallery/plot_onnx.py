@@ -109,4 +109,4 @@ _ = right.set(title="sequences × timesteps", xlabel="largest difference\nfrom N
 #
 # Install ``onnxruntime-gpu`` in place of ``onnxruntime``, and name the GPU first:
 # ``providers=["CUDAExecutionProvider", "CPUExecutionProvider"]``. The file stays the same. More is
-# in :doc:`/guide/onnx`; a trained LSTM is exported as one of :doc:`/guide/cells`.
+# in :doc:`/guide/onnx`. A trained LSTM is exported from its :doc:`cells </guide/cells>`.
