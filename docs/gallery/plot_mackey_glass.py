@@ -2,70 +2,72 @@
 An echo-state network forecasts chaos
 =====================================
 
-The Mackey–Glass equation describes how blood cells regenerate, with a delay that makes it chaotic.
-An echo-state network (Jaeger and Haas, *Harnessing Nonlinearity*, 2004) learns to forecast it: a
-large random network that is never trained, and a linear readout that is. Eight such networks run
-side by side, as the samples.
+The equation of Mackey and Glass (1977) describes how blood cells regenerate, with a delay that
+makes it chaotic. An echo-state network (Jaeger and Haas, *Harnessing Nonlinearity*, 2004) learns to
+forecast it: a large random network that is never trained, and a linear readout that is. Eight such
+networks run side by side, as the samples.
 """
 
-import numpy as xp
+import numpy as np
 from array_api_compat import array_namespace
+from array_api_compat import numpy as xp
 
 from arrayrnn import rnn, scan
 
-NETWORKS, UNITS, WARM_UP, TRAINED, FORECAST = 8, 200, 200, 2_000, 1_200
-DELAY, FINE = 17, 10  # of the equation; and small steps for each timestep
+NETWORKS, UNITS = 8, 200
+WARM_UP, TRAINED, FORECAST = 200, 2_000, 1_000
+DELAY, FINE = 17, 10  # of the equation, in units of time; and small steps in one unit
 
 # %%
-# The series itself is a :func:`arrayrnn.scan` without inputs. What it carries is all of the last
-# ``DELAY`` units of time, oldest first.
+# The series is a :func:`arrayrnn.scan` without inputs, which carries the last ``DELAY`` units of
+# time, oldest first. It runs twice at once: the second time, the past is off by next to nothing.
 
 
 def mackey_glass(past, _):
     xp = array_namespace(past)
-    old, now = past[:1], past[-1:]
+    old, now = past[:1, :], past[-1:, :]
     now = now + (0.2 * old / (1 + old**10) - 0.1 * now) / FINE
-    return xp.concat([past[1:], now]), now[0]
+    return xp.concat([past[1:, :], now]), now[0, :]
 
 
-small_steps = FINE * (WARM_UP + TRAINED + FORECAST)
-_, fine = scan(mackey_glass, xp.full(DELAY * FINE, 1.2), None, length=small_steps)
-series = xp.tanh(fine[::FINE] - 1)
+known = WARM_UP + TRAINED
+past = 1.2 + xp.asarray(np.asarray([0.0, 1e-12]) * np.ones((DELAY * FINE, 1)))
+_, both = scan(mackey_glass, past, None, length=FINE * (known + FORECAST))
+series = xp.tanh(both[::FINE, 0] - 1)
 
 # %%
-# A network: the state mixes through fixed random weights, and leaks. Each sample has weights of its
-# own, which it carries as a state that the step hands on as it came.
-
-rng = xp.random.default_rng(0)
-recurrent = rng.normal(size=(NETWORKS, UNITS, UNITS)) * (
-    rng.random((NETWORKS, UNITS, UNITS)) < 0.05
-)
-recurrent *= 1.1 / xp.max(xp.abs(xp.linalg.eigvals(recurrent)), axis=1)[:, None, None]
-weights = {"recurrent": recurrent, "input": rng.uniform(-1, 1, (NETWORKS, UNITS))}
+# A network: the units mix through fixed random weights, hear the input, and leak. Each sample has
+# weights of its own, a state that the step hands on as it came.
 
 
 def reservoir(u_t, states):
     h, weights = states
     xp = array_namespace(u_t)
-    mixed = (weights["recurrent"] @ h[..., None])[..., 0]
+    mixed = xp.matmul(weights["recurrent"], h[..., None])[..., 0]
     h = 0.4 * h + 0.6 * xp.tanh(mixed + weights["input"] * u_t + 0.1)
     return h, [h, weights]
 
 
-def repeated(values):
-    return xp.broadcast_to(values[None, :, None], (NETWORKS, values.shape[0], 1))
+# %%
+# Echoes fade, just about, if the largest eigenvalue of the weights is near 1.
 
-
-known = WARM_UP + TRAINED
-start = [xp.zeros((NETWORKS, UNITS)), weights]
-_, h, states = rnn(reservoir, repeated(series[: known - 1]), start)
+rng = np.random.default_rng(0)
+shape = (NETWORKS, UNITS, UNITS)
+recurrent = rng.normal(size=shape) * (rng.random(shape) < 0.05)
+recurrent *= 1.1 / np.max(np.abs(np.linalg.eigvals(recurrent)), axis=1)[:, None, None]
+weights = {"recurrent": recurrent, "input": rng.uniform(-1, 1, (NETWORKS, UNITS))}
+weights = {name: xp.asarray(values) for name, values in weights.items()}
+inputs = xp.broadcast_to(series[None, :known, None], (NETWORKS, known, 1))
+start = [xp.zeros_like(weights["input"]), weights]
+_, h, states = rnn(reservoir, inputs[:, :-1, :], start)
 
 # %%
-# Training is one ridge regression for each network: from its state to the value that comes next.
+# Training is one ridge regression for each network, from its state to the value that comes next.
 
-h, targets = h[:, WARM_UP:], series[WARM_UP + 1 : known, None]
+h, target = h[:, WARM_UP:, :], inputs[:, WARM_UP + 1 :, :]
 transposed = xp.matrix_transpose(h)
-readout = xp.linalg.solve(transposed @ h + 1e-7 * xp.eye(UNITS), transposed @ targets)
+ridge = 1e-7 * xp.asarray(np.eye(UNITS))
+readout = xp.linalg.solve(transposed @ h + ridge, transposed @ target)
 
 # %%
 # The forecast: from here on, each network hears what it has said itself.
@@ -74,40 +76,59 @@ readout = xp.linalg.solve(transposed @ h + 1e-7 * xp.eye(UNITS), transposed @ ta
 def on_its_own(carry, _):
     u, states = carry
     h, states = reservoir(u, states)
-    u = (h[:, None, :] @ readout)[:, 0]
+    u = (h[:, None, :] @ readout)[:, 0, :]
     return (u, states), u[:, 0]
 
 
-last = repeated(series[known - 1 : known])[:, 0]
-_, forecasts = scan(on_its_own, (last, states), None, length=FORECAST)  # (time, networks)
-truth = series[known:]
-errors = xp.abs(forecasts - truth[:, None])
-is_off = xp.concat([errors > 0.1, xp.ones((1, NETWORKS), dtype=bool)])
-print("timesteps until a network is off by 0.1:", sorted(int(n) for n in xp.argmax(is_off, axis=0)))
+_, forecasts = scan(on_its_own, (inputs[:, -1, :], states), None, length=FORECAST)
 
 # %%
+# How long the forecasts hold; and how fast the two solutions of the equation part, since no small
+# error can be expected to grow more slowly.
+
+both, series, forecasts = (np.asarray(x) for x in (both[::FINE], series, forecasts))
+truth = series[known:, None]
+errors = np.abs(forecasts - truth)  # (time, networks)
+held = sorted(int(np.argmax(error > 0.1)) for error in errors.T if np.max(error) > 0.1)
+print(f"off by 0.1: {len(held)} of {NETWORKS} networks, after", *held, "units of time")
+
+apart = np.log10(np.abs(both[:, 1] - both[:, 0]))
+rate, _ = np.polyfit(np.arange(apart.size), apart, 1)
+print(f"two solutions are ten times as far apart every {1 / rate:.0f} units of time")
+
+# %%
+# Errors are drawn as their root mean square over 50 units of time, about one swing of the series.
+# The dashed line has the slope of the two solutions, and starts among the errors.
 
 import matplotlib.pyplot as plt
 
-figure, (above, below) = plt.subplots(2, 1, figsize=(9, 5.5), height_ratios=(3, 2), sharex=True)
-t = xp.arange(-150, FORECAST)
-above.plot(t, series[known - 150 :], color="k", lw=1.5, label="the equation")
-above.plot(t[150:], forecasts, color="C1", lw=0.8, alpha=0.6)
-above.plot([], [], color="C1", label="eight networks on their own")
+WINDOW = 50
+squares = np.lib.stride_tricks.sliding_window_view(errors**2, WINDOW, axis=0)
+smooth = np.sqrt(squares.mean(axis=-1))
+middle = np.arange(len(smooth)) + WINDOW / 2
+law = np.exp(np.log(smooth[0]).mean()) * 10 ** (rate * (middle - middle[0]))
+
+figure, (above, below) = plt.subplots(
+    2, 1, figsize=(9, 5.5), height_ratios=(3, 2), sharex=True, layout="constrained"
+)
+t = np.arange(-150, FORECAST)
+above.plot(t[150:], forecasts, color="C1", lw=2, alpha=0.35)
+above.plot(t, series[known - 150 :], color="k", lw=1)
 above.axvline(0, color="0.5", lw=1, ls=":")
-above.annotate("trained", (-6, 0.42), ha="right")
-above.annotate("forecast", (6, 0.42))
-above.set(ylabel="series", ylim=(-0.75, 0.55))
-above.legend(loc="lower left", ncols=2, frameon=False)
-below.semilogy(t[150:], errors, color="C1", lw=0.6, alpha=0.4)
-below.semilogy(t[150:], xp.median(errors, axis=1), color="C3", lw=2)
-below.set(xlabel="timestep", ylabel="error", ylim=(1e-6, 3), xlim=(-150, FORECAST))
+above.text(-8, 0.45, "training", ha="right")
+above.text(8, 0.45, "eight networks on their own", color="C1")
+above.text(420, 0.45, "the equation")
+above.plot(held, np.full(len(held), -0.68), "^", color="C3", ms=7, alpha=0.7)
+above.text(held[0] - 15, -0.72, "off by 0.1", color="C3", ha="right")
+above.set(ylabel="series", ylim=(-0.75, 0.55), yticks=(-0.5, 0, 0.5))
+below.semilogy(middle, smooth, color="C1", lw=1.2, alpha=0.6)
+below.semilogy(middle, law, color="k", lw=1.5, ls="--")
+below.text(640, 2e-3, "distance of two solutions")
+below.set(xlabel="units of time", ylabel="error", xlim=(-150, FORECAST))
 
 # %%
-# The error grows by the same factor again and again: that is chaos, and no forecast escapes it.
-#
 # On a GPU
 # --------
 #
-# Write ``import cupy as xp``, and ``.get()`` behind what is drawn. NumPy alone has ``eigvals`` of
-# matrices that are not symmetric: scale the weights there.
+# Import ``cupy`` from ``array_api_compat`` in place of ``numpy``, and write ``cupy.asnumpy`` in
+# place of ``np.asarray`` where the results are read. The weights are drawn and scaled by NumPy.
