@@ -42,7 +42,8 @@ CALLS = 6  # from call to call, the spacing of the grid shrinks to a sixth
 
 # %%
 # One year of the filter, in the letters of the book. The states are the expected level and its
-# variance; the constants are the two variances of the model, ``(samples, 1)``.
+# variance, and the two variances of the model: they belong to a sample, so they travel as states
+# that never change.
 
 
 class Filtered(NamedTuple):
@@ -59,7 +60,7 @@ def kalman_step(y, states):
     log_likelihood = -0.5 * (math.log(2 * math.pi) + xp.log(f) + v**2 / f)
     a = a + k * v
     p = p * (1 - k)
-    return Filtered(log_likelihood, a, p), [a, p + level]
+    return Filtered(log_likelihood, a, p), [a, p + level, irregular, level]
 
 
 # %%
@@ -70,8 +71,8 @@ def kalman_step(y, states):
 def kalman_filter(flows, irregular, level):
     xp = array_namespace(flows)
     inputs = xp.broadcast_to(flows[None, :, None], (irregular.shape[0], flows.shape[0], 1))
-    start = [xp.zeros_like(irregular), xp.full_like(irregular, VAGUE)]
-    _, filtered, _ = rnn(kalman_step, inputs, start, constants=[irregular, level])
+    start = [xp.zeros_like(irregular), xp.full_like(irregular, VAGUE), irregular, level]
+    _, filtered, _ = rnn(kalman_step, inputs, start)
     return filtered
 
 
